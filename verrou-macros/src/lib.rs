@@ -1,0 +1,1 @@
+//! The attribute `#[locked]` of the `verrou` crate.

@@ -1,0 +1,289 @@
+//! Locks in the memory of one process: the reference implementation.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::sync::watch;
+
+use crate::clock::Moment;
+use crate::store::{
+    AcquireRequest, Acquired, AdoptRequest, Adopted, Capabilities, ForceReleaseRequest, Holding,
+    InspectRequest, Listed, LockStore, Owner, ReleaseRequest, RenewRequest, Reply, StoreError,
+    StoredKey, Watch,
+};
+use crate::token::FencingToken;
+
+/// Locks in the memory of this process.
+///
+/// Choose it for code that runs in one process, and in tests in place of a store with a server: the promises are the
+/// same. Clones share their locks; [`MemoryStore::new`] twice makes two stores that know nothing of each other.
+///
+/// # Options
+/// None.
+///
+/// # What it holds through
+///
+/// | | |
+/// |---|---|
+/// | exclusion holds through | everything that happens inside the process |
+/// | may break on | nothing known; other processes do not see it at all |
+/// | the token survives | release, expiry and force release; across processes by its floor at the wall clock |
+/// | clock | time since boot, suspend included |
+/// | scope | one process |
+///
+/// A free key leaves no entry behind: the greatest token that was ever forgotten is kept once for all keys, and every
+/// later grant is above it.
+///
+/// # Examples
+/// ```
+/// use verrou::{LockFactory, drivers::MemoryStore};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), verrou::Error> {
+/// let locks = LockFactory::new(MemoryStore::new());
+/// let guard = locks.create_lock("report").acquire().await?;
+/// guard.release().await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct MemoryStore {
+    table: Arc<Mutex<Table>>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    rows: HashMap<StoredKey, Row>,
+    /// The greatest token of a row that was forgotten: the next grant of whatever key is above it.
+    forgotten: u64,
+    watched: HashMap<StoredKey, watch::Sender<u64>>,
+}
+
+#[derive(Debug)]
+struct Row {
+    /// `None` while a released key is kept taken.
+    owner: Option<Owner>,
+    holder: Arc<str>,
+    token: FencingToken,
+    granted: Moment,
+    expiry: Moment,
+}
+
+impl MemoryStore {
+    /// An empty store.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The number of keys that are known to this store: those held, and those that expired and were not asked for since.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.table().rows.len()
+    }
+
+    /// Whether no key is known.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        // Every change below is complete before anything could panic, so a poisoned table is a good one.
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl LockStore for MemoryStore {
+    async fn acquire(&self, request: AcquireRequest) -> Result<Acquired, StoreError> {
+        let mut table = self.table();
+        let now = Moment::now();
+        let expiry = now.after(request.ttl);
+        if let Some(row) = table.live(&request.key, now) {
+            if row.owner != Some(request.owner) {
+                return Ok(Acquired::Held {
+                    remaining: row.expiry.since(now),
+                });
+            }
+            row.expiry = row.expiry.max(expiry);
+            return Ok(Acquired::Granted { token: row.token });
+        }
+        let token = table.next_token(&request.key)?;
+        let row = Row {
+            owner: Some(request.owner),
+            holder: request.holder,
+            token,
+            granted: now,
+            expiry,
+        };
+        table.rows.insert(request.key, row);
+        Ok(Acquired::Granted { token })
+    }
+
+    async fn renew(&self, request: RenewRequest) -> Result<Reply, StoreError> {
+        let now = Moment::now();
+        Ok(match self.table().owned(&request.key, request.owner, now) {
+            Some(row) => {
+                row.expiry = row.expiry.max(now.after(request.ttl));
+                Reply::Done
+            }
+            None => Reply::NotHeld,
+        })
+    }
+
+    async fn adopt(&self, request: AdoptRequest) -> Result<Adopted, StoreError> {
+        let now = Moment::now();
+        let mut table = self.table();
+        let Some(row) = table.live(&request.key, now) else {
+            return Ok(Adopted::NotHeld);
+        };
+        if row.owner != Some(request.from) && row.owner != Some(request.owner) {
+            return Ok(Adopted::NotHeld);
+        }
+        row.owner = Some(request.owner);
+        row.holder = request.holder;
+        row.expiry = row.expiry.max(now.after(request.ttl));
+        Ok(Adopted::Adopted { token: row.token })
+    }
+
+    async fn release(&self, request: ReleaseRequest) -> Result<Reply, StoreError> {
+        let now = Moment::now();
+        let mut table = self.table();
+        let Some(row) = table.owned(&request.key, request.owner, now) else {
+            return Ok(Reply::NotHeld);
+        };
+        if request.keep.is_zero() {
+            table.forget(&request.key);
+        } else {
+            row.owner = None;
+            row.holder = Arc::from("");
+            row.expiry = now.after(request.keep);
+        }
+        Ok(Reply::Done)
+    }
+
+    async fn inspect(&self, request: InspectRequest) -> Result<Option<Holding>, StoreError> {
+        let now = Moment::now();
+        Ok(self
+            .table()
+            .live(&request.key, now)
+            .map(|row| row.holding(now)))
+    }
+
+    async fn force_release(&self, request: ForceReleaseRequest) -> Result<bool, StoreError> {
+        let now = Moment::now();
+        let mut table = self.table();
+        let held = table.live(&request.key, now).is_some();
+        table.forget(&request.key);
+        Ok(held)
+    }
+
+    fn watch(&self, key: &StoredKey) -> Watch {
+        let mut table = self.table();
+        let hints = match table.watched.get(key) {
+            Some(sender) => sender.subscribe(),
+            None => {
+                let (sender, receiver) = watch::channel(0);
+                table.watched.insert(key.clone(), sender);
+                receiver
+            }
+        };
+        Watch::new(
+            hints,
+            Subscription {
+                store: self.clone(),
+                key: key.clone(),
+            },
+        )
+    }
+
+    async fn list(&self, prefix: String) -> Result<Vec<Listed>, StoreError> {
+        let now = Moment::now();
+        let mut held: Vec<Listed> = self
+            .table()
+            .rows
+            .iter()
+            .filter(|(key, row)| row.expiry > now && key.as_str().starts_with(&prefix))
+            .map(|(key, row)| Listed::new(key.clone(), row.holding(now)))
+            .collect();
+        held.sort_by(|one, other| one.key.cmp(&other.key));
+        Ok(held)
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::new("memory").watch().list()
+    }
+}
+
+impl Table {
+    /// The row of a key that is held; an expired one is forgotten on the way.
+    fn live(&mut self, key: &StoredKey, now: Moment) -> Option<&mut Row> {
+        if self.rows.get(key).is_some_and(|row| row.expiry <= now) {
+            self.forget(key);
+        }
+        self.rows.get_mut(key)
+    }
+
+    fn owned(&mut self, key: &StoredKey, owner: Owner, now: Moment) -> Option<&mut Row> {
+        self.live(key, now).filter(|row| row.owner == Some(owner))
+    }
+
+    fn forget(&mut self, key: &StoredKey) {
+        if let Some(row) = self.rows.remove(key) {
+            self.forgotten = self.forgotten.max(row.token.get());
+        }
+        if let Some(waiters) = self.watched.get(key) {
+            waiters.send_modify(|hint| *hint = hint.wrapping_add(1));
+        }
+    }
+
+    /// Above every token that this key has had, also in another process before this one.
+    fn next_token(&self, key: &StoredKey) -> Result<FencingToken, StoreError> {
+        let previous = self
+            .rows
+            .get(key)
+            .map_or(0, |row| row.token.get())
+            .max(self.forgotten);
+        FencingToken::new(wall_micros().max(previous + 1))
+            .ok_or_else(|| StoreError::not_applied("the fencing tokens of this store are used up"))
+    }
+}
+
+impl Row {
+    fn holding(&self, now: Moment) -> Holding {
+        Holding::new(
+            &*self.holder,
+            self.token,
+            self.expiry.since(now),
+            now.since(self.granted),
+        )
+    }
+}
+
+/// Ends the subscription of one waiter; the last one takes the entry away.
+#[derive(Debug)]
+struct Subscription {
+    store: MemoryStore,
+    key: StoredKey,
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        let mut table = self.store.table();
+        // A watch drops its receiver before its subscription, so the last one finds none left.
+        if table
+            .watched
+            .get(&self.key)
+            .is_some_and(|sender| sender.receiver_count() == 0)
+        {
+            table.watched.remove(&self.key);
+        }
+    }
+}
+
+fn wall_micros() -> u64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or(Duration::ZERO);
+    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+}

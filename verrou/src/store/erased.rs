@@ -1,0 +1,101 @@
+//! The erased twin of [`LockStore`]: the only place that boxes futures.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use super::{
+    AcquireRequest, Acquired, AdoptRequest, Adopted, Capabilities, ForceReleaseRequest, Holding,
+    InspectRequest, Listed, LockStore, ReleaseRequest, RenewRequest, Reply, StoreError, StoredKey,
+    Watch,
+};
+
+/// A store call that owns all it needs, so that it can be polled to its end on another thread.
+pub(crate) type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send + 'static>>;
+
+/// Any store, behind a pointer.
+pub(crate) type AnyStore = Arc<dyn DynStore>;
+
+/// Implemented for every [`LockStore`], and by nothing else.
+pub(crate) trait DynStore: Send + Sync + 'static {
+    fn acquire(self: Arc<Self>, request: AcquireRequest) -> Boxed<Result<Acquired, StoreError>>;
+    fn renew_many(
+        self: Arc<Self>,
+        requests: Vec<RenewRequest>,
+    ) -> Boxed<Vec<Result<Reply, StoreError>>>;
+    fn adopt(self: Arc<Self>, request: AdoptRequest) -> Boxed<Result<Adopted, StoreError>>;
+    fn release(self: Arc<Self>, request: ReleaseRequest) -> Boxed<Result<Reply, StoreError>>;
+    fn renew(self: Arc<Self>, request: RenewRequest) -> Boxed<Result<Reply, StoreError>>;
+    fn inspect(
+        self: Arc<Self>,
+        request: InspectRequest,
+    ) -> Boxed<Result<Option<Holding>, StoreError>>;
+    fn force_release(
+        self: Arc<Self>,
+        request: ForceReleaseRequest,
+    ) -> Boxed<Result<bool, StoreError>>;
+    fn list(self: Arc<Self>, prefix: String) -> Boxed<Result<Vec<Listed>, StoreError>>;
+    fn close(self: Arc<Self>) -> Boxed<()>;
+    fn watch(&self, key: &StoredKey) -> Watch;
+    fn capabilities(&self) -> Capabilities;
+    fn for_keeper(&self) -> Option<AnyStore>;
+}
+
+impl<S: LockStore> DynStore for S {
+    fn acquire(self: Arc<Self>, request: AcquireRequest) -> Boxed<Result<Acquired, StoreError>> {
+        Box::pin(async move { LockStore::acquire(&*self, request).await })
+    }
+
+    fn renew_many(
+        self: Arc<Self>,
+        requests: Vec<RenewRequest>,
+    ) -> Boxed<Vec<Result<Reply, StoreError>>> {
+        Box::pin(async move { LockStore::renew_many(&*self, requests).await })
+    }
+
+    fn adopt(self: Arc<Self>, request: AdoptRequest) -> Boxed<Result<Adopted, StoreError>> {
+        Box::pin(async move { LockStore::adopt(&*self, request).await })
+    }
+
+    fn release(self: Arc<Self>, request: ReleaseRequest) -> Boxed<Result<Reply, StoreError>> {
+        Box::pin(async move { LockStore::release(&*self, request).await })
+    }
+
+    fn renew(self: Arc<Self>, request: RenewRequest) -> Boxed<Result<Reply, StoreError>> {
+        Box::pin(async move { LockStore::renew(&*self, request).await })
+    }
+
+    fn inspect(
+        self: Arc<Self>,
+        request: InspectRequest,
+    ) -> Boxed<Result<Option<Holding>, StoreError>> {
+        Box::pin(async move { LockStore::inspect(&*self, request).await })
+    }
+
+    fn force_release(
+        self: Arc<Self>,
+        request: ForceReleaseRequest,
+    ) -> Boxed<Result<bool, StoreError>> {
+        Box::pin(async move { LockStore::force_release(&*self, request).await })
+    }
+
+    fn list(self: Arc<Self>, prefix: String) -> Boxed<Result<Vec<Listed>, StoreError>> {
+        Box::pin(async move { LockStore::list(&*self, prefix).await })
+    }
+
+    fn close(self: Arc<Self>) -> Boxed<()> {
+        Box::pin(async move { LockStore::close(&*self).await })
+    }
+
+    fn watch(&self, key: &StoredKey) -> Watch {
+        LockStore::watch(self, key)
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        LockStore::capabilities(self)
+    }
+
+    fn for_keeper(&self) -> Option<AnyStore> {
+        LockStore::for_keeper(self).map(|sibling| Arc::new(sibling) as AnyStore)
+    }
+}
