@@ -40,7 +40,7 @@ impl LockGuard {
     /// From here on the leases are looked after.
     pub(crate) fn new(holds: Vec<Arc<Hold>>, loss: Arc<Loss>) -> Self {
         for hold in &holds {
-            keeper::watch(hold);
+            hold.hand_out();
         }
         Self { holds, loss }
     }

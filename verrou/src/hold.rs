@@ -42,6 +42,8 @@ pub(crate) struct Hold {
     pub(crate) cap: Moment,
     /// Until when the lease is held, as far as this process knows; or [`LOST`], or [`ENDED`].
     deadline: AtomicU64,
+    /// Whether the keeper renews: as the terms say, and always while other keys of the guard are awaited.
+    renewing: AtomicBool,
     /// When the keeper should renew; moved by each renewal.
     renew_at: AtomicU64,
     /// The last renewal had no answer: the next one goes alone, not in a batch.
@@ -97,6 +99,7 @@ impl Hold {
             cap,
             deadline: AtomicU64::new(deadline.as_nanos()),
             renew_at: AtomicU64::new(sent.after(terms.ttl / 3).as_nanos()),
+            renewing: AtomicBool::new(terms.renew),
             struggling: AtomicBool::new(false),
             owed: AtomicBool::new(true),
             told: AtomicBool::new(false),
@@ -196,11 +199,23 @@ impl Hold {
     /// When the keeper has to look at this hold next; `None` once the lease has ended.
     pub(crate) fn next_look(&self) -> Option<Moment> {
         let deadline = self.deadline()?;
-        if self.terms.renew && deadline < self.cap {
+        if self.renewing.load(Ordering::Acquire) && deadline < self.cap {
             Some(deadline.min(Moment::from_nanos(self.renew_at.load(Ordering::Acquire))))
         } else {
             Some(deadline)
         }
+    }
+
+    /// Renews whatever the terms say, as long as other keys of the guard are awaited.
+    pub(crate) fn renew_while_awaiting(self: &Arc<Self>) {
+        self.renewing.store(true, Ordering::Release);
+        keeper::watch(self);
+    }
+
+    /// The caller has the guard: from now on the terms hold.
+    pub(crate) fn hand_out(self: &Arc<Self>) {
+        self.renewing.store(self.terms.renew, Ordering::Release);
+        keeper::watch(self);
     }
 
     pub(crate) fn renew_next_at(&self, moment: Moment) {

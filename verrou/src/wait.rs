@@ -372,7 +372,7 @@ impl<'a> Won<'a> {
     fn add(&mut self, hold: Arc<Hold>, of: usize) {
         if of > 1 {
             self.loss.join(&hold);
-            keeper::watch(&hold);
+            hold.renew_while_awaiting();
         }
         self.holds.push(hold);
     }
