@@ -3,4 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 
 mod guard;
+mod processes;
+mod send_sync;
+mod tidy;
 mod waiting;
