@@ -10,6 +10,8 @@ mod key;
 mod options;
 mod owner;
 pub mod store;
+#[cfg(feature = "testkit")]
+pub mod testkit;
 mod token;
 
 pub use error::{Cause, ConnectKind, Error, Outcome};
