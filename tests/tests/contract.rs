@@ -96,7 +96,16 @@ fn a_store_that_resets_its_tokens_is_found() {
 fn a_store_without_expiry_is_found() {
     is_found(
         Flaw::ExpiryIgnored,
-        &[("a_lease_expires_after_its_ttl", "a lease ends by itself")],
+        &[
+            (
+                "a_lease_expires_after_its_ttl",
+                "free when its time has passed",
+            ),
+            (
+                "a_kept_key_is_free_when_its_keep_has_passed",
+                "free when its time",
+            ),
+        ],
     );
 }
 

@@ -10,6 +10,7 @@ mod backend;
 mod bench;
 mod cases;
 pub mod clock;
+mod erased;
 mod fault_store;
 mod faults;
 mod suite;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Backend;
-use crate::store::erased::{AnyStore, Boxed, DynStore};
+use super::erased::{Boxed, Driver};
 use crate::store::{
     AcquireRequest, Acquired, AdoptRequest, Adopted, Capabilities, ForceReleaseRequest, Holding,
     InspectRequest, Listed, Owner, ReleaseRequest, RenewRequest, Reply, StoreError, StoredKey,
@@ -27,7 +27,7 @@ pub(crate) const LOOK: Duration = Duration::from_millis(5);
 
 /// The backend of one run of one case.
 pub(crate) struct Bench {
-    open: Box<dyn Fn() -> Boxed<AnyStore> + Send + Sync>,
+    open: Box<dyn Fn() -> Boxed<Arc<dyn Driver>> + Send + Sync>,
     /// Random, so that the leftovers of another run are other keys.
     run: String,
 }
@@ -37,10 +37,9 @@ impl Bench {
         let backend = Arc::new(backend);
         let bits = *owner().as_bytes();
         Self {
-            // Erased, so that the cases are compiled once and not once for each driver.
             open: Box::new(move || {
                 let backend = Arc::clone(&backend);
-                Box::pin(async move { Arc::new(backend.open().await) as AnyStore })
+                Box::pin(async move { Arc::new(backend.open().await) as Arc<dyn Driver> })
             }),
             run: bits[..8].iter().map(|byte| format!("{byte:02x}")).collect(),
         }
@@ -93,12 +92,12 @@ pub(crate) fn owner() -> Owner {
 /// One open store. Its methods fail the case when the store answers with an error.
 #[derive(Clone)]
 pub(crate) struct Client {
-    store: AnyStore,
+    store: Arc<dyn Driver>,
 }
 
 impl Client {
     pub(crate) fn acquiring(&self, request: AcquireRequest) -> Boxed<Result<Acquired, StoreError>> {
-        self.erased().acquire(request)
+        self.driver().acquire(request)
     }
 
     pub(crate) async fn acquire(&self, key: &StoredKey, owner: Owner, ttl: Duration) -> Acquired {
@@ -114,7 +113,7 @@ impl Client {
     ) -> Acquired {
         let mut request = AcquireRequest::new(key.clone(), owner, ttl);
         request.holder = Arc::from(holder);
-        answered("acquire", self.erased().acquire(request).await)
+        answered("acquire", self.driver().acquire(request).await)
     }
 
     /// Acquires a key that has to be free.
@@ -139,11 +138,11 @@ impl Client {
 
     pub(crate) async fn renew(&self, key: &StoredKey, owner: Owner, ttl: Duration) -> Reply {
         let request = RenewRequest::new(key.clone(), owner, ttl);
-        answered("renew", self.erased().renew(request).await)
+        answered("renew", self.driver().renew(request).await)
     }
 
     pub(crate) async fn renew_many(&self, requests: Vec<RenewRequest>) -> Vec<Reply> {
-        self.erased()
+        self.driver()
             .renew_many(requests)
             .await
             .into_iter()
@@ -171,7 +170,7 @@ impl Client {
     ) -> Adopted {
         let mut request = AdoptRequest::new(key.clone(), from, owner, ttl);
         request.holder = Arc::from(holder);
-        answered("adopt", self.erased().adopt(request).await)
+        answered("adopt", self.driver().adopt(request).await)
     }
 
     pub(crate) async fn release(&self, key: &StoredKey, owner: Owner) -> Reply {
@@ -185,12 +184,12 @@ impl Client {
         keep: Duration,
     ) -> Reply {
         let request = ReleaseRequest::new(key.clone(), owner).keep(keep);
-        answered("release", self.erased().release(request).await)
+        answered("release", self.driver().release(request).await)
     }
 
     pub(crate) async fn inspect(&self, key: &StoredKey) -> Option<Holding> {
         let request = InspectRequest::new(key.clone());
-        answered("inspect", self.erased().inspect(request).await)
+        answered("inspect", self.driver().inspect(request).await)
     }
 
     /// Inspects a key that has to be held.
@@ -203,12 +202,12 @@ impl Client {
 
     pub(crate) async fn force_release(&self, key: &StoredKey) -> bool {
         let request = ForceReleaseRequest::new(key.clone());
-        answered("force_release", self.erased().force_release(request).await)
+        answered("force_release", self.driver().force_release(request).await)
     }
 
     /// The held keys under `prefix`; `None` from a driver that says it cannot list, and refuses in the agreed words.
     pub(crate) async fn list(&self, prefix: &str) -> Option<Vec<Listed>> {
-        let answer = self.erased().list(prefix.to_owned()).await;
+        let answer = self.driver().list(prefix.to_owned()).await;
         if self.capabilities().list {
             return Some(answered("list", answer));
         }
@@ -238,11 +237,11 @@ impl Client {
     }
 
     pub(crate) async fn close(&self) {
-        self.erased().close().await;
+        self.driver().close().await;
     }
 
     /// For a case that needs the bare future or the error of a call.
-    pub(crate) fn erased(&self) -> Arc<dyn DynStore> {
+    pub(crate) fn driver(&self) -> Arc<dyn Driver> {
         Arc::clone(&self.store)
     }
 
@@ -259,39 +258,27 @@ impl Client {
         assert_eq!(self.release(key, newcomer).await, Reply::Done, "{because}");
     }
 
-    /// Asks for `key` until a newcomer gets it, and gives the moment before the last call was sent and that after its
-    /// answer.
-    pub(crate) async fn wait_for_grant(&self, key: &StoredKey, newcomer: Owner) -> Granted {
-        let since = Instant::now();
-        let mut last_refused = None;
+    /// Asks for `key` until a newcomer gets it; fails when it is refused by a call that was sent after `over`, when
+    /// the key had to be free. A slow machine does not count: what was sent before may be answered at any time.
+    pub(crate) async fn wait_for_grant(
+        &self,
+        key: &StoredKey,
+        newcomer: Owner,
+        over: Instant,
+    ) -> FencingToken {
         loop {
             let sent = Instant::now();
             match self.acquire(key, newcomer, LONG).await {
-                Acquired::Granted { token } => {
-                    return Granted {
-                        token,
-                        answered: Instant::now(),
-                        last_refused,
-                    };
-                }
-                Acquired::Held { .. } => last_refused = Some(sent),
+                Acquired::Granted { token } => return token,
+                Acquired::Held { remaining } => assert!(
+                    sent <= over,
+                    "a key is free when its time has passed, but {:?} later `{key}` was still held, for another {remaining:?}",
+                    sent - over
+                ),
             }
-            assert!(
-                since.elapsed() < PATIENCE,
-                "a lease ends by itself, but `{key}` was still held after {PATIENCE:?}"
-            );
             tokio::time::sleep(LOOK).await;
         }
     }
-}
-
-/// How a wait for a key has ended.
-pub(crate) struct Granted {
-    pub(crate) token: FencingToken,
-    /// The answer was here.
-    pub(crate) answered: Instant,
-    /// When the last call that was refused was sent.
-    pub(crate) last_refused: Option<Instant>,
 }
 
 fn answered<T>(call: &str, answer: Result<T, StoreError>) -> T {

@@ -200,7 +200,7 @@ pub(crate) async fn a_driver_with_connections_marks_what_it_sends(bench: &Bench)
             "a driver marks a call as sent before its first byte goes out, but `{call}` was not"
         );
     };
-    let erased = store.erased();
+    let driver = store.driver();
 
     let mut request = AcquireRequest::new(key.clone(), holder, LONG);
     let sent = Sent::tracked();
@@ -208,7 +208,7 @@ pub(crate) async fn a_driver_with_connections_marks_what_it_sends(bench: &Bench)
     check(
         "acquire",
         &sent,
-        Arc::clone(&erased).acquire(request).await.is_ok(),
+        Arc::clone(&driver).acquire(request).await.is_ok(),
     );
 
     let mut request = RenewRequest::new(key.clone(), holder, LONG);
@@ -217,7 +217,7 @@ pub(crate) async fn a_driver_with_connections_marks_what_it_sends(bench: &Bench)
     check(
         "renew",
         &sent,
-        Arc::clone(&erased).renew(request).await.is_ok(),
+        Arc::clone(&driver).renew(request).await.is_ok(),
     );
 
     let mut request = AdoptRequest::new(key.clone(), holder, heir, LONG);
@@ -226,7 +226,7 @@ pub(crate) async fn a_driver_with_connections_marks_what_it_sends(bench: &Bench)
     check(
         "adopt",
         &sent,
-        Arc::clone(&erased).adopt(request).await.is_ok(),
+        Arc::clone(&driver).adopt(request).await.is_ok(),
     );
 
     let mut request = InspectRequest::new(key.clone());
@@ -235,7 +235,7 @@ pub(crate) async fn a_driver_with_connections_marks_what_it_sends(bench: &Bench)
     check(
         "inspect",
         &sent,
-        Arc::clone(&erased).inspect(request).await.is_ok(),
+        Arc::clone(&driver).inspect(request).await.is_ok(),
     );
 
     let mut request = ReleaseRequest::new(key.clone(), heir);
@@ -244,7 +244,7 @@ pub(crate) async fn a_driver_with_connections_marks_what_it_sends(bench: &Bench)
     check(
         "release",
         &sent,
-        Arc::clone(&erased).release(request).await.is_ok(),
+        Arc::clone(&driver).release(request).await.is_ok(),
     );
 
     let mut request = ForceReleaseRequest::new(key);
@@ -253,7 +253,7 @@ pub(crate) async fn a_driver_with_connections_marks_what_it_sends(bench: &Bench)
     check(
         "force_release",
         &sent,
-        erased.force_release(request).await.is_ok(),
+        driver.force_release(request).await.is_ok(),
     );
 }
 

@@ -24,16 +24,9 @@ pub(crate) async fn a_dropped_acquire_blocks_the_key_no_longer_than_its_ttl(benc
         left.push((key, Instant::now()));
     }
     for (key, dropped) in left {
-        let granted = store.wait_for_grant(&key, owner()).await;
-        let Some(refused) = granted.last_refused else {
-            continue;
-        };
-        let late = refused.saturating_duration_since(dropped);
-        // What was on its way may have been done after the drop: a second is ample for that.
-        assert!(
-            late <= ttl + LATENESS + Duration::from_secs(1),
-            "a dropped acquire blocks the key no longer than its ttl of {ttl:?}, but it did for {late:?}"
-        );
+        // What was on its way may be done after the drop: a second is ample for that.
+        let over = dropped + Duration::from_secs(1) + ttl + LATENESS;
+        store.wait_for_grant(&key, owner(), over).await;
     }
 }
 
@@ -46,7 +39,7 @@ pub(crate) async fn a_dropped_call_does_not_disturb_the_next(bench: &Bench) {
             owner(),
         );
         // Its answer may still arrive, and must not be taken for the answer of a later call.
-        let mut call = store.erased().inspect(InspectRequest::new(torn.clone()));
+        let mut call = store.driver().inspect(InspectRequest::new(torn.clone()));
         poll_a_few_times(&mut call, turn % 4).await;
         drop(call);
         let mut call = store.acquiring(AcquireRequest::new(torn, owner(), LONG));
@@ -73,7 +66,7 @@ pub(crate) async fn a_dropped_release_has_happened_or_not(bench: &Bench) {
         let (key, holder) = (bench.key(&format!("k{polls}")), owner());
         store.grant(&key, holder, LONG).await;
         let mut call = store
-            .erased()
+            .driver()
             .release(ReleaseRequest::new(key.clone(), holder));
         poll_a_few_times(&mut call, polls).await;
         drop(call);

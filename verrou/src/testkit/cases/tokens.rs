@@ -1,9 +1,9 @@
 //! Tokens rise with every grant of a key, whatever happened in between.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::store::Adopted;
-use crate::testkit::bench::{Bench, LONG, SHORT, owner};
+use crate::testkit::bench::{Bench, LATENESS, LONG, SHORT, owner};
 use crate::token::FencingToken;
 
 pub(crate) const THREADS: usize = 1;
@@ -71,7 +71,8 @@ pub(crate) async fn tokens_rise_over_a_keep(bench: &Bench) {
     let (key, holder) = (bench.key("k"), owner());
     let first = store.grant(&key, holder, LONG).await;
     store.release_keeping(&key, holder, SHORT).await;
-    let second = store.wait_for_grant(&key, owner()).await.token;
+    let over = Instant::now() + SHORT + LATENESS;
+    let second = store.wait_for_grant(&key, owner(), over).await;
     assert_rises(first, second, "a keep");
 }
 
