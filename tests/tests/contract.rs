@@ -101,10 +101,7 @@ fn a_store_without_expiry_is_found() {
                 "a_lease_expires_after_its_ttl",
                 "free when its time has passed",
             ),
-            (
-                "a_kept_key_is_free_when_its_keep_has_passed",
-                "free when its time",
-            ),
+            ("a_lease_of_10_ms_is_kept_exactly", "free when its time"),
         ],
     );
 }
