@@ -119,16 +119,12 @@ async fn nap(length: Duration) {
 #[cfg(feature = "testkit")]
 async fn nap(length: Duration) {
     let before = ADVANCED.load(Ordering::Acquire);
-    let moved = MOVED.notified();
-    tokio::pin!(moved);
+    let mut moved = std::pin::pin!(MOVED.notified());
     moved.as_mut().enable();
     if ADVANCED.load(Ordering::Acquire) != before {
         return;
     }
-    tokio::select! {
-        () = tokio::time::sleep(length) => {}
-        () = moved => {}
-    }
+    let _ = tokio::time::timeout(length, moved).await;
 }
 
 #[cfg(feature = "testkit")]

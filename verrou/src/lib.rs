@@ -1,20 +1,41 @@
 //! Named locks for async Rust.
 
 // `#[locked]` expands to paths into `::verrou`, also in this crate's own tests and examples.
+#[cfg_attr(not(test), expect(unused_extern_crates))]
 extern crate self as verrou;
 
+mod body;
+mod call;
 mod clock;
 pub mod drivers;
 mod error;
+mod guard;
+mod hold;
+mod keeper;
 mod key;
+mod lock;
+mod observe;
 mod options;
 mod owner;
+mod reentry;
+mod registered;
+#[path = "verrou.rs"]
+mod registry;
+mod scope;
+mod serialized;
 pub mod store;
 #[cfg(feature = "testkit")]
 pub mod testkit;
 mod token;
+mod turnstile;
+mod wait;
 
 pub use error::{Cause, ConnectKind, Error, Outcome};
+pub use guard::LockGuard;
+pub use lock::{Holder, Lock, LockFactory};
 pub use options::{LockOptions, OnLost, Retry, Wait};
+pub use registry::{Verrou, VerrouBuilder};
+pub use scope::{ScopeGuard, current, global, init};
+pub use serialized::SerializedLock;
 pub use store::LockStore;
 pub use token::FencingToken;

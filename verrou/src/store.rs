@@ -170,6 +170,13 @@ impl Sent {
         }
     }
 
+    /// The request has certainly not gone out yet.
+    pub(crate) fn is_tracked_and_unmarked(&self) -> bool {
+        self.0
+            .as_ref()
+            .is_some_and(|sent| !sent.load(Ordering::Acquire))
+    }
+
     /// Whether [`mark`](Self::mark) was called on this or a clone.
     #[must_use]
     pub fn is_marked(&self) -> bool {

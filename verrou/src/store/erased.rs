@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{
     AcquireRequest, Acquired, AdoptRequest, Adopted, Capabilities, ForceReleaseRequest, Holding,
@@ -23,7 +24,8 @@ pub(crate) trait DynStore: Send + Sync + 'static {
         self: Arc<Self>,
         requests: Vec<RenewRequest>,
     ) -> Boxed<Vec<Result<Reply, StoreError>>>;
-    fn adopt(self: Arc<Self>, request: AdoptRequest) -> Boxed<Result<Adopted, StoreError>>;
+    /// Answers as an acquire does; `Held` is "not held by the one it was asked of".
+    fn adopt(self: Arc<Self>, request: AdoptRequest) -> Boxed<Result<Acquired, StoreError>>;
     fn release(self: Arc<Self>, request: ReleaseRequest) -> Boxed<Result<Reply, StoreError>>;
     fn renew(self: Arc<Self>, request: RenewRequest) -> Boxed<Result<Reply, StoreError>>;
     fn inspect(
@@ -53,8 +55,15 @@ impl<S: LockStore> DynStore for S {
         Box::pin(async move { LockStore::renew_many(&*self, requests).await })
     }
 
-    fn adopt(self: Arc<Self>, request: AdoptRequest) -> Boxed<Result<Adopted, StoreError>> {
-        Box::pin(async move { LockStore::adopt(&*self, request).await })
+    fn adopt(self: Arc<Self>, request: AdoptRequest) -> Boxed<Result<Acquired, StoreError>> {
+        Box::pin(async move {
+            Ok(match LockStore::adopt(&*self, request).await? {
+                Adopted::Adopted { token } => Acquired::Granted { token },
+                Adopted::NotHeld => Acquired::Held {
+                    remaining: Duration::ZERO,
+                },
+            })
+        })
     }
 
     fn release(self: Arc<Self>, request: ReleaseRequest) -> Boxed<Result<Reply, StoreError>> {

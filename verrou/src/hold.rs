@@ -1,0 +1,446 @@
+//! One held key: its lease, its local deadline, and its end.
+//!
+//! Guard, keeper and turnstile share it. All of its state is one number that only compare-and-swap moves, so that a
+//! lease which was once seen to be over is never seen to be held again.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use crate::clock::Moment;
+use crate::error::Error;
+use crate::keeper;
+use crate::key::StoredKey;
+use crate::observe;
+use crate::options::{MIN_TTL, Terms, margin};
+use crate::registered::Registered;
+use crate::store::{Owner, ReleaseRequest, RenewRequest, Sent};
+use crate::token::FencingToken;
+use crate::turnstile::{Leaving, Visit};
+
+/// `Hold::deadline` of a lease that ended while its guard lived.
+const LOST: u64 = 0;
+/// `Hold::deadline` of a lease that its guard gave back or handed on.
+const ENDED: u64 = 1;
+
+/// A key that this process holds, or held.
+pub(crate) struct Hold {
+    /// Tells holds apart in this process; never reused.
+    pub(crate) id: u64,
+    pub(crate) registered: Arc<Registered>,
+    pub(crate) key: StoredKey,
+    pub(crate) owner: Owner,
+    pub(crate) token: FencingToken,
+    pub(crate) terms: Terms,
+    /// When the grant came back: from here on counts `min_hold`.
+    granted: Moment,
+    /// What `max_hold` allows at the latest.
+    pub(crate) cap: Moment,
+    /// Until when the lease is held, as far as this process knows; or [`LOST`], or [`ENDED`].
+    deadline: AtomicU64,
+    /// Whether the keeper renews: as the terms say, and always while other keys of the guard are awaited.
+    renewing: AtomicBool,
+    /// When the keeper should renew; moved by each renewal.
+    renew_at: AtomicU64,
+    /// The last renewal had no answer: the next one goes alone, not in a batch.
+    pub(crate) struggling: AtomicBool,
+    /// The store has not been told of the end yet.
+    owed: AtomicBool,
+    /// The loss has been logged, and the other keys of the guard were told.
+    told: AtomicBool,
+    /// Under which moment the keeper has this hold in its book; only changed under the keeper's lock.
+    pub(crate) booked: AtomicU64,
+    /// Shared by the keys of one guard: one lost, all lost.
+    pub(crate) loss: Arc<Loss>,
+    /// The place at the gate; goes with the release.
+    visit: Mutex<Option<Visit>>,
+}
+
+/// What an acquire has won.
+pub(crate) struct Grant {
+    pub(crate) key: StoredKey,
+    pub(crate) owner: Owner,
+    pub(crate) token: FencingToken,
+    /// When the request was sent that was granted: from here on counts the lease.
+    pub(crate) sent: Moment,
+}
+
+impl Hold {
+    /// Takes over what `grant` says, until the deadline that follows from it.
+    pub(crate) fn new(
+        registered: Arc<Registered>,
+        grant: Grant,
+        terms: Terms,
+        loss: Arc<Loss>,
+        visit: Visit,
+    ) -> Arc<Self> {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let Grant {
+            key,
+            owner,
+            token,
+            sent,
+        } = grant;
+        let cap = terms
+            .max_hold
+            .map_or(Moment::NEVER, |max_hold| sent.after(max_hold));
+        let deadline = sent.after(terms.ttl).before(terms.margin()).min(cap);
+        let hold = Arc::new(Self {
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            registered,
+            key,
+            owner,
+            token,
+            granted: Moment::now(),
+            cap,
+            deadline: AtomicU64::new(deadline.as_nanos()),
+            renew_at: AtomicU64::new(sent.after(terms.ttl / 3).as_nanos()),
+            renewing: AtomicBool::new(terms.renew),
+            struggling: AtomicBool::new(false),
+            owed: AtomicBool::new(true),
+            told: AtomicBool::new(false),
+            booked: AtomicU64::new(0),
+            terms,
+            loss,
+            visit: Mutex::new(None),
+        });
+        visit.occupy(&hold);
+        *hold.visit.lock().unwrap_or_else(PoisonError::into_inner) = Some(visit);
+        hold
+    }
+
+    /// Whether the lease is held now. Once it says no, it never says yes again.
+    pub(crate) fn is_held(&self) -> bool {
+        self.held_until().is_some()
+    }
+
+    /// The local deadline, passed or not; `None` once the lease has ended. Wakes nobody, so it may be called under a lock.
+    pub(crate) fn deadline(&self) -> Option<Moment> {
+        let deadline = self.deadline.load(Ordering::Acquire);
+        (deadline > ENDED).then(|| Moment::from_nanos(deadline))
+    }
+
+    /// The local deadline, if it has not passed. A lease that is found to be over is lost from then on.
+    pub(crate) fn held_until(&self) -> Option<Moment> {
+        let mut deadline = self.deadline.load(Ordering::Acquire);
+        loop {
+            if deadline <= ENDED {
+                return None;
+            }
+            if !Moment::from_nanos(deadline).has_passed() {
+                return Some(Moment::from_nanos(deadline));
+            }
+            // From now on it is lost for everybody: a renewal that was confirmed in time but is booked only now must
+            // not bring it back.
+            match self.deadline.compare_exchange(
+                deadline,
+                LOST,
+                Ordering::AcqRel,
+                Ordering::Acquire,
+            ) {
+                Ok(_) => {
+                    self.loss.raise();
+                    return None;
+                }
+                Err(moved) => deadline = moved,
+            }
+        }
+    }
+
+    /// Ends the lease as lost, unless its guard has given it back; whether it is lost now.
+    pub(crate) fn lose(&self) -> bool {
+        self.end_as(LOST);
+        let lost = self.deadline.load(Ordering::Acquire) == LOST;
+        if lost {
+            self.loss.raise();
+        }
+        lost
+    }
+
+    /// Ends the lease as given back; whether it was held until now.
+    fn end(&self) -> bool {
+        self.held_until().is_some() && self.end_as(ENDED)
+    }
+
+    fn end_as(&self, state: u64) -> bool {
+        self.deadline
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |deadline| {
+                (deadline > ENDED).then_some(state)
+            })
+            .is_ok()
+    }
+
+    /// The store has said yes to a lease of `ttl` that was asked for at `sent`; whether the lease is still held.
+    pub(crate) fn confirm(&self, sent: Moment, ttl: Duration) -> bool {
+        let confirmed = sent.after(ttl).before(margin(ttl)).min(self.cap).as_nanos();
+        let mut deadline = self.deadline.load(Ordering::Acquire);
+        loop {
+            if deadline <= ENDED || Moment::from_nanos(deadline).has_passed() {
+                // Too late: `held_until` settles what it is.
+                return self.is_held();
+            }
+            let later = deadline.max(confirmed);
+            match self.deadline.compare_exchange(
+                deadline,
+                later,
+                Ordering::AcqRel,
+                Ordering::Acquire,
+            ) {
+                Ok(_) => return true,
+                Err(moved) => deadline = moved,
+            }
+        }
+    }
+
+    /// When the keeper has to look at this hold next; `None` once the lease has ended.
+    pub(crate) fn next_look(&self) -> Option<Moment> {
+        let deadline = self.deadline()?;
+        if self.renewing.load(Ordering::Acquire) && deadline < self.cap {
+            Some(deadline.min(Moment::from_nanos(self.renew_at.load(Ordering::Acquire))))
+        } else {
+            Some(deadline)
+        }
+    }
+
+    /// Renews whatever the terms say, as long as other keys of the guard are awaited.
+    pub(crate) fn renew_while_awaiting(self: &Arc<Self>) {
+        self.renewing.store(true, Ordering::Release);
+        keeper::watch(self);
+    }
+
+    /// The caller has the guard: from now on the terms hold.
+    pub(crate) fn hand_out(self: &Arc<Self>) {
+        self.renewing.store(self.terms.renew, Ordering::Release);
+        keeper::watch(self);
+    }
+
+    pub(crate) fn renew_next_at(&self, moment: Moment) {
+        self.renew_at.store(moment.as_nanos(), Ordering::Release);
+    }
+
+    /// The lease that a renewal should ask for: not longer than `max_hold` has use for.
+    pub(crate) fn renewal(&self) -> RenewRequest {
+        let useful = self
+            .cap
+            .remaining()
+            .saturating_add(self.terms.margin())
+            .max(MIN_TTL);
+        RenewRequest {
+            key: self.key.clone(),
+            owner: self.owner,
+            ttl: self.terms.ttl.min(useful),
+            sent: Sent::default(),
+        }
+    }
+
+    /// A release that keeps the key taken for what is left of `min_hold`.
+    pub(crate) fn release_request(&self, sent: Sent) -> ReleaseRequest {
+        ReleaseRequest {
+            key: self.key.clone(),
+            owner: self.owner,
+            keep: self.min_hold_left(),
+            sent,
+        }
+    }
+
+    pub(crate) fn held_for(&self) -> Duration {
+        Moment::now().since(self.granted)
+    }
+
+    pub(crate) fn min_hold_left(&self) -> Duration {
+        self.granted.after(self.terms.min_hold).remaining()
+    }
+
+    /// Until when the store may think that the key is held, if it confirms nothing from now on.
+    pub(crate) fn orphaned_until(&self) -> Moment {
+        Moment::now()
+            .after(self.terms.ttl)
+            .min(self.cap.after(self.terms.ttl))
+    }
+
+    /// The store has to be told of the end, and it is now the caller's task; true once.
+    pub(crate) fn take_owed(&self) -> bool {
+        self.owed.swap(false, Ordering::AcqRel)
+    }
+
+    /// Steps out of the way: the key is being released, and those who wait for it wait for that.
+    pub(crate) fn depart(&self) -> Option<Leaving> {
+        let visit = self
+            .visit
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()?;
+        let until = Moment::now().after(self.registered.request_timeout);
+        Some(visit.leave(self.id, until))
+    }
+
+    /// The guard gives the lease back, to be released by the one who called: `None` if it was lost before.
+    pub(crate) fn give_back(self: &Arc<Self>) -> Option<Option<Leaving>> {
+        let held = self.end();
+        keeper::unwatch(self);
+        if !held || !self.take_owed() {
+            return None;
+        }
+        Some(self.depart())
+    }
+
+    /// The guard gives the key to another process: nothing is told to the store.
+    pub(crate) fn hand_on(self: &Arc<Self>) -> bool {
+        let held = self.end();
+        keeper::unwatch(self);
+        if held {
+            self.owed.store(false, Ordering::Release);
+            drop(self.depart());
+        }
+        held
+    }
+
+    /// Frees the key without waiting: in place if the store does no I/O, else through the keeper.
+    pub(crate) fn release_late(self: &Arc<Self>) {
+        self.end();
+        keeper::unwatch(self);
+        let leaving = self.depart();
+        if self.take_owed() {
+            keeper::release(self, leaving);
+        }
+    }
+
+    /// The lease is over, as the store or the clock says: the guard hears of it, those who wait for the key may try, and
+    /// the other keys of the guard go with it.
+    pub(crate) fn give_up(self: &Arc<Self>, store_knows: bool) {
+        keeper::unwatch(self);
+        if !self.lose() {
+            return;
+        }
+        if store_knows {
+            self.owed.store(false, Ordering::Release);
+        }
+        if !self.told.swap(true, Ordering::AcqRel) {
+            observe::lost(self);
+            for kin in self.loss.kin() {
+                kin.give_up(false);
+            }
+        }
+        let leaving = self.depart();
+        if self.take_owed() {
+            keeper::release(self, leaving);
+        }
+    }
+
+    pub(crate) fn lost_error(&self) -> Error {
+        Error::Lost {
+            store: self.registered.name.clone(),
+            key: self.key.key().to_owned(),
+        }
+    }
+
+    pub(crate) fn not_held_error(&self) -> Error {
+        Error::NotHeld {
+            store: self.registered.name.clone(),
+            key: self.key.key().to_owned(),
+        }
+    }
+}
+
+/// A signal that is raised once: the guard's lease is lost.
+#[derive(Default)]
+pub(crate) struct Loss {
+    raised: AtomicBool,
+    listeners: Mutex<Listeners>,
+}
+
+#[derive(Default)]
+struct Listeners {
+    wakers: HashMap<u64, Waker>,
+    next: u64,
+    /// The holds of a guard of several keys.
+    kin: Vec<Weak<Hold>>,
+}
+
+impl Loss {
+    pub(crate) fn is_raised(&self) -> bool {
+        self.raised.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn raise(&self) {
+        if self.raised.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let listeners = std::mem::take(&mut self.listeners().wakers);
+        for waker in listeners.into_values() {
+            waker.wake();
+        }
+    }
+
+    /// `hold` is lost when another one of this guard is, and the other way round.
+    pub(crate) fn join(&self, hold: &Arc<Hold>) {
+        self.listeners().kin.push(Arc::downgrade(hold));
+    }
+
+    fn kin(&self) -> Vec<Arc<Hold>> {
+        self.listeners()
+            .kin
+            .iter()
+            .filter_map(Weak::upgrade)
+            .collect()
+    }
+
+    fn listeners(&self) -> MutexGuard<'_, Listeners> {
+        self.listeners
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Ready once the lease is lost; never, if it is given back first.
+pub(crate) struct Lost {
+    loss: Arc<Loss>,
+    listener: Option<u64>,
+}
+
+impl Lost {
+    pub(crate) fn of(loss: &Arc<Loss>) -> Self {
+        Self {
+            loss: Arc::clone(loss),
+            listener: None,
+        }
+    }
+}
+
+impl Future for Lost {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        if this.loss.is_raised() {
+            return Poll::Ready(());
+        }
+        let mut listeners = this.loss.listeners();
+        let listener = *this.listener.get_or_insert_with(|| {
+            listeners.next += 1;
+            listeners.next
+        });
+        let known = listeners.wakers.insert(listener, cx.waker().clone());
+        drop(listeners);
+        drop(known);
+        // It may have been raised between the first look and the entry in the list.
+        if this.loss.is_raised() {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    }
+}
+
+impl Drop for Lost {
+    fn drop(&mut self) {
+        if let Some(listener) = self.listener {
+            let waker = self.loss.listeners().wakers.remove(&listener);
+            drop(waker);
+        }
+    }
+}

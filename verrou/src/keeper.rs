@@ -1,0 +1,530 @@
+//! The keeper: one thread of the process that renews leases, notices losses, and finishes releases.
+//!
+//! It has a runtime of its own, and for each store that does I/O a sibling with connections of its own. So a body that
+//! blocks its runtime's thread, a pool that is exhausted, a runtime that was dropped, or a guard dropped outside of one
+//! costs no lock.
+//!
+//! The thread starts with the first lease. It ends some seconds after there is nothing left to do and no store left that
+//! it has a sibling of, and starts again by itself.
+
+use std::collections::{BTreeMap, HashMap};
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use crate::call::{Orphan, store_error};
+use crate::clock::{self, Moment};
+use crate::error::Outcome;
+use crate::hold::Hold;
+use crate::key::StoredKey;
+use crate::observe;
+use crate::registered::Registered;
+use crate::store::erased::{AnyStore, Boxed};
+use crate::store::{Acquired, Owner, ReleaseRequest, Reply, Sent, StoreError};
+use crate::turnstile::Leaving;
+
+/// How long the thread stays when there is nothing left to do.
+const IDLE: Duration = Duration::from_secs(5);
+/// The first delay before a failed release is tried again; it doubles up to [`SLOWEST_RETRY`].
+const FIRST_RETRY: Duration = Duration::from_millis(20);
+const SLOWEST_RETRY: Duration = Duration::from_secs(1);
+
+static KEEPER: Mutex<Keeper> = Mutex::new(Keeper::new());
+/// The siblings of the stores, by the number of the store. Made and used on the keeper's thread only.
+static SIBLINGS: Mutex<Option<HashMap<u64, AnyStore>>> = Mutex::new(None);
+static WAKE: Notify = Notify::const_new();
+/// Jobs and renewals under way.
+static ACTIVE: AtomicUsize = AtomicUsize::new(0);
+
+struct Keeper {
+    /// The leases to look after, by the moment of the next look.
+    book: BTreeMap<(u64, u64), Arc<Hold>>,
+    jobs: Vec<Boxed<()>>,
+    /// The thread looks up at this moment at the latest.
+    asleep_until: Moment,
+    running: bool,
+}
+
+/// Looks after the lease of `hold` from now on.
+pub(crate) fn watch(hold: &Arc<Hold>) {
+    let mut keeper = Keeper::lock();
+    keeper.book(hold);
+    keeper.ensure_running();
+}
+
+/// Looks after it no more.
+pub(crate) fn unwatch(hold: &Hold) {
+    let gone = Keeper::lock().strike(hold);
+    drop(gone);
+}
+
+/// The leases of `registered` that are being looked after.
+pub(crate) fn holds_of(registered: &Registered) -> Vec<Arc<Hold>> {
+    Keeper::lock()
+        .book
+        .values()
+        .filter(|hold| hold.registered.id == registered.id)
+        .cloned()
+        .collect()
+}
+
+/// Lets the sibling of `registered` go.
+pub(crate) fn dismiss(registered: &Registered) {
+    if !registered.attended.swap(false, Ordering::AcqRel) {
+        return;
+    }
+    let id = registered.id;
+    submit(async move {
+        let sibling = siblings()
+            .as_mut()
+            .and_then(|siblings| siblings.remove(&id));
+        if let Some(sibling) = sibling {
+            sibling.close().await;
+        }
+    });
+}
+
+/// Releases the key of `hold`: here and now if the store does no I/O, else on the keeper's thread.
+///
+/// `leaving` lets the next waiter of this process go once it is done.
+pub(crate) fn release(hold: &Arc<Hold>, leaving: Option<Leaving>) {
+    let hold = Arc::clone(hold);
+    if hold.registered.has_io {
+        submit(finish_release(hold, leaving, None));
+        return;
+    }
+    let call = hold
+        .registered
+        .store
+        .clone()
+        .release(hold.release_request(Sent::default()));
+    let mut call = Caught(call);
+    match Pin::new(&mut call).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(Some(Ok(_))) => drop(leaving),
+        Poll::Ready(Some(Err(_)) | None) => submit(finish_release(hold, leaving, None)),
+        Poll::Pending => submit(finish_release(hold, leaving, Some(call.0))),
+    }
+}
+
+/// Goes on with a release whose caller was dropped or had no answer.
+pub(crate) fn adopt_release(
+    hold: Arc<Hold>,
+    leaving: Option<Leaving>,
+    call: Option<Orphan<Result<Reply, StoreError>>>,
+) {
+    submit(finish_release(hold, leaving, call.map(|call| call.0)));
+}
+
+/// An acquire whose caller has gone: what it wins belongs to nobody.
+pub(crate) struct Unclaimed {
+    pub(crate) registered: Arc<Registered>,
+    pub(crate) key: StoredKey,
+    pub(crate) owner: Owner,
+    pub(crate) ttl: Duration,
+    pub(crate) sent: Moment,
+}
+
+/// Polls an acquire to its end whose caller was dropped or had no answer, and releases what it won.
+pub(crate) fn adopt_acquire(
+    unclaimed: Unclaimed,
+    leaving: Option<Leaving>,
+    call: Orphan<Result<Acquired, StoreError>>,
+) {
+    submit(finish_acquire(unclaimed, leaving, call.0));
+}
+
+/// Releases what an acquire may have won whose outcome is unknown.
+pub(crate) fn release_unclaimed(unclaimed: Unclaimed, leaving: Option<Leaving>) {
+    submit(async move {
+        release_until_done(&unclaimed, leaving).await;
+    });
+}
+
+/// Polls a call to its end whose answer nobody waits for, within one request timeout.
+pub(crate) fn finish<T: Send + 'static>(registered: &Registered, call: Orphan<T>) {
+    let limit = Moment::now().after(registered.request_timeout);
+    submit(async move {
+        let _ = clock::until(limit, &mut Caught(call.0)).await;
+    });
+}
+
+impl Keeper {
+    const fn new() -> Self {
+        Self {
+            book: BTreeMap::new(),
+            jobs: Vec::new(),
+            asleep_until: Moment::NEVER,
+            running: false,
+        }
+    }
+
+    fn lock() -> MutexGuard<'static, Self> {
+        KEEPER.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Enters `hold` under the moment of its next look, and nowhere else; not at all if it is over.
+    fn book(&mut self, hold: &Arc<Hold>) {
+        // Not the last reference: the caller has one.
+        let _ = self.strike(hold);
+        let Some(at) = hold.next_look() else { return };
+        hold.booked.store(at.as_nanos(), Ordering::Relaxed);
+        self.book.insert((at.as_nanos(), hold.id), Arc::clone(hold));
+        if at < self.asleep_until {
+            WAKE.notify_one();
+        }
+    }
+
+    #[must_use = "to be dropped outside of the lock"]
+    fn strike(&mut self, hold: &Hold) -> Option<Arc<Hold>> {
+        self.book
+            .remove(&(hold.booked.load(Ordering::Relaxed), hold.id))
+    }
+
+    fn ensure_running(&mut self) {
+        if self.running {
+            return;
+        }
+        let thread = std::thread::Builder::new().name("verrou-keeper".to_owned());
+        match thread.spawn(run) {
+            Ok(_) => self.running = true,
+            // Leases end on time all the same; the next one tries again.
+            Err(error) => observe::no_keeper(&error),
+        }
+    }
+
+    /// What is due now.
+    fn round(&mut self, now: Moment) -> Round {
+        let later = self.book.split_off(&(now.as_nanos().saturating_add(1), 0));
+        let due = std::mem::replace(&mut self.book, later);
+        self.asleep_until = self
+            .book
+            .first_key_value()
+            .map_or(Moment::NEVER, |((at, _), _)| Moment::from_nanos(*at));
+        Round {
+            jobs: std::mem::take(&mut self.jobs),
+            due: due.into_values().collect(),
+            next: self.asleep_until,
+        }
+    }
+
+    /// Ends the thread if nothing came in meanwhile.
+    fn stop_if_idle(&mut self) -> bool {
+        let idle = self.book.is_empty()
+            && self.jobs.is_empty()
+            && ACTIVE.load(Ordering::Acquire) == 0
+            && siblings().as_ref().is_none_or(HashMap::is_empty);
+        if idle {
+            self.running = false;
+        }
+        idle
+    }
+}
+
+struct Round {
+    jobs: Vec<Boxed<()>>,
+    due: Vec<Arc<Hold>>,
+    next: Moment,
+}
+
+fn submit(job: impl Future<Output = ()> + Send + 'static) {
+    let mut keeper = Keeper::lock();
+    keeper.jobs.push(Box::pin(job));
+    WAKE.notify_one();
+    keeper.ensure_running();
+}
+
+/// The thread. The runtime belongs to it, and is dropped nowhere else.
+fn run() {
+    /// However the thread ends, the next lease finds that it has.
+    struct Ended;
+    impl Drop for Ended {
+        fn drop(&mut self) {
+            if std::thread::panicking() {
+                siblings().take();
+                Keeper::lock().running = false;
+            }
+        }
+    }
+    let _ended = Ended;
+    match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime.block_on(attend()),
+        Err(error) => {
+            Keeper::lock().running = false;
+            observe::no_keeper(&error);
+        }
+    }
+}
+
+async fn attend() {
+    let mut idle_since = None;
+    loop {
+        let now = Moment::now();
+        let Round {
+            jobs,
+            due,
+            mut next,
+        } = Keeper::lock().round(now);
+        let idle = jobs.is_empty() && due.is_empty() && next == Moment::NEVER;
+        for job in jobs {
+            spawn(job);
+        }
+        look_after(due);
+        if idle
+            && ACTIVE.load(Ordering::Acquire) == 0
+            && siblings().as_ref().is_none_or(HashMap::is_empty)
+        {
+            let end = idle_since.get_or_insert(now).after(IDLE);
+            if end <= now && Keeper::lock().stop_if_idle() {
+                return;
+            }
+            next = end;
+        } else {
+            idle_since = None;
+        }
+        let _ = clock::until(next, &mut pin!(WAKE.notified())).await;
+    }
+}
+
+/// Runs `job` on this thread; when the last one ends, the thread looks up.
+fn spawn(job: Boxed<()>) {
+    struct Active;
+    impl Drop for Active {
+        fn drop(&mut self) {
+            if ACTIVE.fetch_sub(1, Ordering::AcqRel) == 1 {
+                WAKE.notify_one();
+            }
+        }
+    }
+    ACTIVE.fetch_add(1, Ordering::AcqRel);
+    let active = Active;
+    tokio::spawn(async move {
+        let _active = active;
+        job.await;
+    });
+}
+
+/// Renews those whose time has come, one call a store, and gives up those whose lease is over.
+fn look_after(due: Vec<Arc<Hold>>) {
+    let mut batches: HashMap<u64, Vec<Arc<Hold>>> = HashMap::new();
+    for hold in due {
+        if hold.loss.is_raised() || !hold.is_held() {
+            hold.give_up(false);
+        } else if hold.next_look().is_some_and(|look| !look.has_passed()) {
+            Keeper::lock().book(&hold);
+        } else {
+            // Until the answer, the book holds the moment at which the lease ends without one.
+            hold.renew_next_at(Moment::NEVER);
+            Keeper::lock().book(&hold);
+            if hold.struggling.load(Ordering::Relaxed) {
+                spawn(Box::pin(renew(vec![hold])));
+            } else {
+                batches.entry(hold.registered.id).or_default().push(hold);
+            }
+        }
+    }
+    for batch in batches.into_values() {
+        spawn(Box::pin(renew(batch)));
+    }
+}
+
+/// One renewal of leases of one store. A failure is no loss: it is tried again until the lease is over.
+async fn renew(batch: Vec<Arc<Hold>>) {
+    let Some(first) = batch.first() else { return };
+    let registered = Arc::clone(&first.registered);
+    let patience = batch
+        .iter()
+        .map(|hold| hold.terms.ttl / 6)
+        .min()
+        .unwrap_or_default();
+    let store = sibling(&registered);
+    let requests: Vec<_> = batch.iter().map(|hold| hold.renewal()).collect();
+    let ttls: Vec<Duration> = requests.iter().map(|request| request.ttl).collect();
+    let sent = Moment::now();
+    let limit = sent.after(patience.min(registered.request_timeout));
+    let mut call = Caught(store.renew_many(requests));
+    let replies = clock::until(limit, &mut call)
+        .await
+        .ok()
+        .flatten()
+        .unwrap_or_default();
+    let mut replies = replies.into_iter();
+    for (hold, ttl) in batch.into_iter().zip(ttls) {
+        match replies.next() {
+            Some(Ok(Reply::Done)) => {
+                hold.struggling.store(false, Ordering::Relaxed);
+                hold.renew_next_at(sent.after(hold.terms.ttl / 3));
+                if !hold.confirm(sent, ttl) {
+                    // The yes came too late for a loss that was already told: it is answered by a release.
+                    hold.give_up(false);
+                }
+            }
+            Some(Ok(Reply::NotHeld)) => hold.give_up(true),
+            failure => {
+                let error = match failure {
+                    Some(Err(error)) => Some(error),
+                    _ => None,
+                };
+                observe::renewal_failed(&hold, error.as_ref());
+                hold.struggling.store(true, Ordering::Relaxed);
+                let pause = (hold.terms.ttl / 20).max(Duration::from_millis(1));
+                hold.renew_next_at(Moment::now().after(pause));
+            }
+        }
+        Keeper::lock().book(&hold);
+    }
+}
+
+async fn finish_release(
+    hold: Arc<Hold>,
+    leaving: Option<Leaving>,
+    first: Option<Boxed<Result<Reply, StoreError>>>,
+) {
+    let registered = &hold.registered;
+    let until = hold.orphaned_until();
+    let again = || hold.release_request(Sent::default());
+    let error = repeat_release(registered, first, again, until).await;
+    drop(leaving);
+    if let Some(error) = error {
+        let error = store_error(registered, &hold.key, "release", &error);
+        observe::release_failed(registered, &hold.key, &error);
+        registered.note_failure(error);
+    }
+}
+
+/// Releases what `unclaimed` may hold.
+async fn release_until_done(unclaimed: &Unclaimed, leaving: Option<Leaving>) {
+    let Unclaimed {
+        registered,
+        key,
+        owner,
+        ttl,
+        ..
+    } = unclaimed;
+    let again = || ReleaseRequest::new(key.clone(), *owner);
+    let error = repeat_release(registered, None, again, Moment::now().after(*ttl)).await;
+    drop(leaving);
+    if let Some(error) = error {
+        observe::release_failed(
+            registered,
+            key,
+            &store_error(registered, key, "release", &error),
+        );
+    }
+}
+
+/// Releases until the store has answered, or until nothing is left to release; the last error, if there was no answer.
+async fn repeat_release(
+    registered: &Arc<Registered>,
+    mut first: Option<Boxed<Result<Reply, StoreError>>>,
+    request: impl Fn() -> ReleaseRequest,
+    until: Moment,
+) -> Option<StoreError> {
+    let mut pause = FIRST_RETRY;
+    loop {
+        let call = first
+            .take()
+            .unwrap_or_else(|| sibling(registered).release(request()));
+        let limit = Moment::now().after(registered.request_timeout);
+        let error = match clock::until(limit, &mut Caught(call)).await {
+            Ok(Some(Ok(_))) => return None,
+            Ok(Some(Err(error))) => error,
+            Ok(None) => StoreError::unknown("the driver panicked"),
+            Err(clock::Elapsed) => StoreError::unknown("no answer in time"),
+        };
+        let next = Moment::now().after(pause);
+        if next >= until {
+            return Some(error);
+        }
+        clock::sleep_until(next).await;
+        pause = (pause * 2).min(SLOWEST_RETRY);
+    }
+}
+
+async fn finish_acquire(
+    unclaimed: Unclaimed,
+    leaving: Option<Leaving>,
+    call: Boxed<Result<Acquired, StoreError>>,
+) {
+    let mut call = Caught(call);
+    let patience = unclaimed.sent.after(unclaimed.registered.request_timeout);
+    match clock::until(patience, &mut call).await {
+        Ok(answer) => {
+            if may_hold(answer.as_ref()) {
+                release_until_done(&unclaimed, leaving).await;
+            }
+            return;
+        }
+        Err(clock::Elapsed) => drop(leaving),
+    }
+    // A release alone could overtake the acquire, and then the key would be held by nobody for its whole lease: so the
+    // call is polled on as well, and "not yours" proves nothing until it has answered.
+    let mut release = Some(Box::pin(release_until_done(&unclaimed, None)));
+    let mut both = std::future::poll_fn(|cx| {
+        if release
+            .as_mut()
+            .is_some_and(|release| release.as_mut().poll(cx).is_ready())
+        {
+            release = None;
+        }
+        Pin::new(&mut call).poll(cx)
+    });
+    let answered = clock::until(unclaimed.sent.after(unclaimed.ttl), &mut both).await;
+    if answered.is_ok_and(|answer| may_hold(answer.as_ref())) {
+        release_until_done(&unclaimed, None).await;
+    }
+}
+
+/// Whether the store may think, after this answer, that the owner holds the key. A panic says nothing.
+fn may_hold(answer: Option<&Result<Acquired, StoreError>>) -> bool {
+    match answer {
+        Some(Ok(Acquired::Granted { .. })) | None => true,
+        Some(Ok(Acquired::Held { .. })) => false,
+        Some(Err(error)) => error.outcome() != Outcome::NotApplied,
+    }
+}
+
+/// The store that the keeper talks to in place of the one of `registered`.
+fn sibling(registered: &Registered) -> AnyStore {
+    if !registered.has_io {
+        return registered.store.clone();
+    }
+    let mut siblings = siblings();
+    let siblings = siblings.get_or_insert_default();
+    if let Some(sibling) = siblings.get(&registered.id) {
+        return sibling.clone();
+    }
+    let sibling = registered
+        .store
+        .for_keeper()
+        .unwrap_or_else(|| registered.store.clone());
+    siblings.insert(registered.id, sibling.clone());
+    registered.attended.store(true, Ordering::Release);
+    sibling
+}
+
+fn siblings() -> MutexGuard<'static, Option<HashMap<u64, AnyStore>>> {
+    SIBLINGS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A driver's call, which may panic: then it is ready with `None`, and the keeper lives on.
+struct Caught<T>(Boxed<T>);
+
+impl<T> Future for Caught<T> {
+    type Output = Option<T>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
+        match catch_unwind(AssertUnwindSafe(|| self.0.as_mut().poll(cx))) {
+            Ok(poll) => poll.map(Some),
+            Err(_) => Poll::Ready(None),
+        }
+    }
+}
