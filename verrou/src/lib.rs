@@ -24,6 +24,8 @@ mod registry;
 mod scope;
 mod serialized;
 pub mod store;
+#[cfg(feature = "testkit")]
+pub mod testkit;
 mod token;
 mod turnstile;
 mod wait;
