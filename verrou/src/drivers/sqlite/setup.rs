@@ -152,7 +152,7 @@ pub(super) async fn open(
         FileId::of_new(&path, &options).await?,
         limit,
     );
-    let mut checkout = patient(async || first.checkout().await).await?;
+    let mut checkout = patient(&first).await?;
     write_ahead(&mut checkout).await?;
     drop(checkout);
     set_up(first, statements, create_table).await
@@ -162,8 +162,7 @@ impl FileId {
     /// Of a file that SQLite creates where this process cannot.
     async fn of_new(path: &Path, options: &SqliteConnectOptions) -> Result<Self, Error> {
         if cfg!(not(target_os = "linux")) {
-            let created = patient(async || options.connect().await).await?;
-            drop(created);
+            drop(options.connect().await.map_err(judged)?);
         }
         let path = path.to_owned();
         blocking(move || {
@@ -182,7 +181,7 @@ pub(super) async fn set_up(
 ) -> Result<Ready, Error> {
     let boot = blocking(boot_id).await?;
     let table = statements.table();
-    let mut one = patient(async || connections.checkout().await).await?;
+    let mut one = patient(&connections).await?;
     let file = backing_file(&mut one, table).await?;
     blocking(move || check_file(&file)).await?;
     if create_table {
@@ -206,7 +205,7 @@ async fn check_sibling(
     file: &Path,
     statements: &Statements,
 ) -> Result<(), Error> {
-    let mut other = patient(async || sibling.checkout().await).await?;
+    let mut other = patient(sibling).await?;
     if backing_file(&mut other, statements.table()).await? != file {
         return Err(refused(ConnectKind::Isolated));
     }
@@ -330,11 +329,11 @@ async fn ask(
 }
 
 /// Connects, also while another process sets up the same file.
-async fn patient<T>(mut connect: impl AsyncFnMut() -> Result<T, sqlx::Error>) -> Result<T, Error> {
+async fn patient(connections: &Connections) -> Result<Checkout, Error> {
     let deadline = Moment::now().after(PATIENCE);
     loop {
-        match connect().await {
-            Ok(connected) => return Ok(connected),
+        match connections.checkout().await {
+            Ok(checkout) => return Ok(checkout),
             Err(error) if is_busy(&error) && !deadline.has_passed() => pause().await,
             Err(error) => return Err(judged(error)),
         }
