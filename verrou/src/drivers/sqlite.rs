@@ -1,6 +1,7 @@
 //! Locks in a file that the processes of one host share.
 
 mod connections;
+mod files;
 mod setup;
 mod statements;
 #[cfg(test)]
@@ -14,7 +15,8 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Row as _, SqlitePool};
 
 use self::connections::{Answer, Checkout, Connections, Query};
-use self::setup::{Location, Ready};
+use self::files::Location;
+use self::setup::Ready;
 use self::statements::{Now, RENEWALS, Statements};
 use self::watcher::Watcher;
 use crate::drivers::sql::{self, Table};
@@ -107,7 +109,6 @@ impl SqliteStore {
     }
 
     /// A store on the file at `url`, with options.
-    #[must_use]
     pub fn builder(url: &str) -> SqliteBuilder {
         SqliteBuilder::new(Target::Url(url.to_owned()))
     }
@@ -116,7 +117,6 @@ impl SqliteStore {
     ///
     /// The pool's pragmas stay as they are, and closing the store leaves the pool open. The thread that renews leases opens
     /// a connection of its own with the pool's options and hooks.
-    #[must_use]
     pub fn from_pool(pool: SqlitePool) -> SqliteBuilder {
         SqliteBuilder::new(Target::Pool(pool))
     }
@@ -326,11 +326,15 @@ impl std::fmt::Debug for SqliteStore {
 
 impl Inner {
     async fn checkout(&self) -> Result<Checkout, StoreError> {
-        // Nothing was sent yet.
-        self.connections
-            .checkout()
-            .await
-            .map_err(StoreError::not_applied)
+        // Nothing was sent yet, so this may be dropped anywhere.
+        loop {
+            match self.connections.checkout().await {
+                Ok(checkout) => return Ok(checkout),
+                // A connection that is opened reads the file; SQLite has waited for it.
+                Err(error) if connections::is_busy(&error) => tokio::task::yield_now().await,
+                Err(error) => return Err(StoreError::not_applied(error)),
+            }
+        }
     }
 
     /// A statement by the clocks of this moment, which it comes back with.

@@ -9,7 +9,7 @@ use sqlx::{ConnectOptions as _, Connection as _, Either, Executor as _, Sqlite, 
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::setup::FileId;
+use super::files::FileId;
 use crate::clock::Moment;
 use crate::store::StoreError;
 

@@ -451,9 +451,9 @@ async fn a_missing_right_is_refused_by_kind() -> Tested {
     if std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(&file)?) != 0 {
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o400))?;
         assert_eq!(connect_kind(&dir.url()).await, Some(ConnectKind::ReadOnly));
-        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0))?;
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o0))?;
         assert_eq!(connect_kind(&dir.url()).await, Some(ConnectKind::Rights));
-        std::fs::set_permissions(&dir.0, std::fs::Permissions::from_mode(0))?;
+        std::fs::set_permissions(&dir.0, std::fs::Permissions::from_mode(0o0))?;
         assert_eq!(connect_kind(&dir.url()).await, Some(ConnectKind::Rights));
         std::fs::set_permissions(&dir.0, std::fs::Permissions::from_mode(0o700))?;
     }
@@ -750,12 +750,15 @@ fn a_call_may_be_dropped_anywhere() -> Tested {
 async fn a_call_that_is_not_polled_stops_nobody_for_long() -> Tested {
     let dir = Dir::new()?;
     let store = SqliteStore::connect(&dir.url()).await?;
+    let mut writer = dir.options().connect().await?;
+    sqlx::query("BEGIN IMMEDIATE").execute(&mut writer).await?;
     let mut stuck = Box::pin(LockStore::acquire(
         &store,
         acquire(&key("stuck")?, Owner::random()?),
     ));
     let mut context = Context::from_waker(Waker::noop());
     assert!(stuck.as_mut().poll(&mut context).is_pending());
+    sqlx::query("COMMIT").execute(&mut writer).await?;
     let (key, me) = (key("k")?, Owner::random()?);
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {
