@@ -437,7 +437,7 @@ impl SqliteBuilder {
             target,
             table: sql::DEFAULT_TABLE.to_owned(),
             create_table: true,
-            max_connections: 1,
+            max_connections: 4,
         }
     }
 
@@ -453,9 +453,10 @@ impl SqliteBuilder {
         self
     }
 
-    /// How many connections this store opens for calls at most; by default 1, for SQLite has one writer at a time, and
-    /// calls that queue in the process get on faster than those that wait for the file. The threads that renew and watch
-    /// open one more each. A pool of the user's has its own limit.
+    /// How many connections this store opens for calls at most; by default 4. They are opened as they are needed.
+    ///
+    /// SQLite has one writer at a time, so more do not write more; fewer leave it idle while an answer is on its way. The
+    /// threads that renew and watch open one more each. A pool of the user's has its own limit.
     pub fn max_connections(mut self, max: u32) -> Self {
         self.max_connections = max;
         self

@@ -14,7 +14,7 @@ use crate::clock::{Moment, sleep_until};
 use crate::drivers::sql::Table;
 use crate::error::{ConnectKind, Error};
 
-/// How long a set-up tries while other processes have the file locked, for one step.
+/// How long a set-up tries while other processes have the file locked.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The pause after a lock that SQLite does not wait for.
@@ -48,8 +48,9 @@ pub(super) async fn open(
     }
     let file = blocking(move || files::identify(&path)).await?;
     let first = Connections::own(options, file, limit);
-    let mut checkout = patient(&first).await?;
-    write_ahead(&mut checkout).await?;
+    let deadline = Moment::now().after(PATIENCE);
+    let mut checkout = patient(&first, deadline).await?;
+    write_ahead(&mut checkout, deadline).await?;
     drop(checkout);
     set_up(first, statements, create_table).await
 }
@@ -62,20 +63,24 @@ pub(super) async fn set_up(
 ) -> Result<Ready, Error> {
     let boot = blocking(files::boot_id).await?;
     let table = statements.table();
-    let mut one = patient(&connections).await?;
-    let file = backing_file(&mut one, table).await?;
+    let deadline = Moment::now().after(PATIENCE);
+    let mut one = patient(&connections, deadline).await?;
+    let file = backing_file(&mut one, table, deadline).await?;
     blocking(move || files::check(&file)).await?;
     if create_table {
-        ask(&mut one, || sqlx::query(AssertSqlSafe(statements.ddl()))).await?;
+        ask(&mut one, deadline, || {
+            sqlx::query(AssertSqlSafe(statements.ddl()))
+        })
+        .await?;
     }
-    check_table(&mut one, table).await?;
-    ask(&mut one, || statements.probe()).await?;
-    let file = backing_file(&mut one, table).await?;
+    check_table(&mut one, table, deadline).await?;
+    ask(&mut one, deadline, || statements.probe()).await?;
+    let file = backing_file(&mut one, table, deadline).await?;
     drop(one);
 
     // What the keeper will do: another connection, which must see the same table of the same file.
     let sibling = connections.sibling();
-    let checked = check_sibling(&sibling, &file, statements).await;
+    let checked = check_sibling(&sibling, &file, statements, deadline).await;
     sibling.close().await;
     checked?;
     Ok(Ready { connections, boot })
@@ -85,12 +90,13 @@ async fn check_sibling(
     sibling: &Connections,
     file: &Path,
     statements: &Statements,
+    deadline: Moment,
 ) -> Result<(), Error> {
-    let mut other = patient(sibling).await?;
-    if backing_file(&mut other, statements.table()).await? != file {
+    let mut other = patient(sibling, deadline).await?;
+    if backing_file(&mut other, statements.table(), deadline).await? != file {
         return Err(refused(ConnectKind::Isolated));
     }
-    check_table(&mut other, statements.table())
+    check_table(&mut other, statements.table(), deadline)
         .await
         .map_err(|error| match error {
             Error::Connect {
@@ -100,16 +106,21 @@ async fn check_sibling(
             } => Error::connect(super::DRIVER, ConnectKind::Isolated, source),
             other => other,
         })?;
-    ask(&mut other, || statements.probe()).await.map(|_| ())
+    ask(&mut other, deadline, || statements.probe())
+        .await
+        .map(|_| ())
 }
 
 /// Switches to write-ahead logging; for a file that has it already this takes no lock.
-async fn write_ahead(checkout: &mut Checkout) -> Result<(), Error> {
-    let mode = ask(checkout, || sqlx::query("PRAGMA journal_mode")).await?;
+async fn write_ahead(checkout: &mut Checkout, deadline: Moment) -> Result<(), Error> {
+    let mode = ask(checkout, deadline, || sqlx::query("PRAGMA journal_mode")).await?;
     if text(&mode, 0)?.eq_ignore_ascii_case("wal") {
         return Ok(());
     }
-    let mode = ask(checkout, || sqlx::query("PRAGMA journal_mode = WAL")).await?;
+    let mode = ask(checkout, deadline, || {
+        sqlx::query("PRAGMA journal_mode = WAL")
+    })
+    .await?;
     if text(&mode, 0)?.eq_ignore_ascii_case("wal") {
         Ok(())
     } else {
@@ -119,9 +130,13 @@ async fn write_ahead(checkout: &mut Checkout) -> Result<(), Error> {
 }
 
 /// The file behind the table's schema, as SQLite knows it.
-async fn backing_file(checkout: &mut Checkout, table: &Table) -> Result<PathBuf, Error> {
+async fn backing_file(
+    checkout: &mut Checkout,
+    table: &Table,
+    deadline: Moment,
+) -> Result<PathBuf, Error> {
     let schema = table.schema().unwrap_or("main").to_owned();
-    let rows = ask(checkout, || {
+    let rows = ask(checkout, deadline, || {
         sqlx::query("SELECT file FROM pragma_database_list WHERE name = ?1 COLLATE NOCASE")
             .bind(schema.clone())
     })
@@ -147,8 +162,12 @@ const COLUMNS: [(&str, &str, bool); 7] = [
     ("expiry", "INTEGER", true),
 ];
 
-async fn check_table(checkout: &mut Checkout, table: &Table) -> Result<(), Error> {
-    let rows = ask(checkout, || {
+async fn check_table(
+    checkout: &mut Checkout,
+    table: &Table,
+    deadline: Moment,
+) -> Result<(), Error> {
+    let rows = ask(checkout, deadline, || {
         sqlx::query(
             "SELECT c.name, c.type, c.\"notnull\", c.pk, c.dflt_value IS NULL, t.type = 'table' \
              FROM pragma_table_list(?1) AS t, pragma_table_info(?1, ?2) AS c \
@@ -197,9 +216,9 @@ async fn check_table(checkout: &mut Checkout, table: &Table) -> Result<(), Error
 /// Executes a statement of the set-up.
 async fn ask(
     checkout: &mut Checkout,
+    deadline: Moment,
     mut query: impl FnMut() -> Query,
 ) -> Result<Vec<sqlx::sqlite::SqliteRow>, Error> {
-    let deadline = Moment::now().after(PATIENCE);
     loop {
         match checkout.run(query()).await {
             Ok(answer) => return Ok(answer.rows),
@@ -210,8 +229,7 @@ async fn ask(
 }
 
 /// Connects, also while another process sets up the same file.
-async fn patient(connections: &Connections) -> Result<Checkout, Error> {
-    let deadline = Moment::now().after(PATIENCE);
+async fn patient(connections: &Connections, deadline: Moment) -> Result<Checkout, Error> {
     loop {
         match connections.checkout().await {
             Ok(checkout) => return Ok(checkout),

@@ -129,10 +129,10 @@ impl Statements {
         ddl(&self.quoted)
     }
 
-    /// Changes nothing, and fails as a write would.
+    /// Changes nothing, for no key is empty, and fails as a write would.
     pub(super) fn probe(&self) -> Query {
         sqlx::query(AssertSqlSafe(format!(
-            "UPDATE {} SET expiry = expiry WHERE key IS NULL",
+            "UPDATE {} SET expiry = expiry WHERE key = x''",
             self.quoted
         )))
     }

@@ -535,11 +535,23 @@ async fn a_users_pool_is_shared_and_left_open() -> Tested {
     let renew = RenewRequest::new(key.clone(), me, TTL);
     assert_eq!(sibling.renew(renew).await?, Reply::Done);
     assert_eq!(
-        sibling.release(ReleaseRequest::new(key, me)).await?,
+        sibling
+            .release(ReleaseRequest::new(key.clone(), me))
+            .await?,
         Reply::Done
     );
     sibling.close().await;
     drop(busy);
+
+    // The listener opens its own as well.
+    let there = SqliteStore::builder(&dir.url())
+        .table("own")
+        .connect()
+        .await?;
+    granted(&there, &key, me).await?;
+    let mut watch = store.watch(&key);
+    there.release(ReleaseRequest::new(key.clone(), me)).await?;
+    tokio::time::timeout(Duration::from_secs(10), watch.hint()).await?;
 
     store.close().await;
     assert!(!pool.is_closed());
@@ -684,7 +696,10 @@ fn a_call_may_be_dropped_anywhere() -> Tested {
             .connect_with(pool_dir.options())
             .await?;
         Ok::<_, Box<dyn std::error::Error>>((
-            SqliteStore::connect(&dir.url()).await?,
+            SqliteStore::builder(&dir.url())
+                .max_connections(1)
+                .connect()
+                .await?,
             SqliteStore::from_pool(pool).connect().await?,
         ))
     })?;
@@ -749,7 +764,10 @@ fn a_call_may_be_dropped_anywhere() -> Tested {
 #[tokio::test]
 async fn a_call_that_is_not_polled_stops_nobody_for_long() -> Tested {
     let dir = Dir::new()?;
-    let store = SqliteStore::connect(&dir.url()).await?;
+    let store = SqliteStore::builder(&dir.url())
+        .max_connections(1)
+        .connect()
+        .await?;
     let mut writer = dir.options().connect().await?;
     sqlx::query("BEGIN IMMEDIATE").execute(&mut writer).await?;
     let mut stuck = Box::pin(LockStore::acquire(
@@ -845,5 +863,22 @@ async fn nothing_of_the_url_is_printed() -> Tested {
     assert!(!format!("{builder:?}").contains("locks.db"));
     let store = builder.connect().await?;
     assert!(!format!("{store:?}").contains("locks.db"));
+    Ok(())
+}
+
+/// Another process may switch the file, or write to it, for longer than a set-up waits.
+#[tokio::test]
+async fn a_file_that_stays_locked_is_unreachable() -> Tested {
+    let dir = Dir::new()?;
+    let mut writer = dir.options().connect().await?;
+    sqlx::query("BEGIN EXCLUSIVE").execute(&mut writer).await?;
+    let started = Instant::now();
+    assert_eq!(
+        connect_kind(&dir.url()).await,
+        Some(ConnectKind::Unreachable)
+    );
+    assert!(started.elapsed() < Duration::from_secs(20));
+    sqlx::query("COMMIT").execute(&mut writer).await?;
+    SqliteStore::connect(&dir.url()).await?;
     Ok(())
 }
