@@ -236,9 +236,9 @@ pub(super) struct Answer {
 impl Checkout {
     /// Executes one statement to its end.
     ///
-    /// `fetch_one` and its like are not enough for a statement that writes: with them sqlx resets the statement at its
-    /// first row and overlooks that the commit, which comes after it, failed. And a worker thread that ended is no empty
-    /// answer.
+    /// `fetch_one` and its like must not be used for a statement that writes: sqlx 0.9 then resets the statement at its
+    /// first row and overlooks that the commit, which comes after it, failed. On a full disk they granted every lock, and
+    /// none was in the file. And a worker thread that ended is no empty answer.
     ///
     /// If the future is dropped, the statement may be executed all the same; the connection is then closed behind it.
     pub(super) async fn run(&mut self, query: Query) -> Result<Answer, sqlx::Error> {

@@ -882,3 +882,31 @@ async fn a_file_that_stays_locked_is_unreachable() -> Tested {
     SqliteStore::connect(&dir.url()).await?;
     Ok(())
 }
+
+/// The row of `RETURNING` comes before the commit. A full disk lets the commit fail just so; a constraint that is checked
+/// at the commit does it without one.
+#[tokio::test]
+async fn a_grant_whose_commit_fails_is_none() -> Tested {
+    let dir = Dir::new()?;
+    let file = dir.file("locks.db");
+    execute(&file, "CREATE TABLE other (id INTEGER PRIMARY KEY)").await?;
+    execute(&file, &SqliteStore::schema_sql()).await?;
+    let store = SqliteStore::connect(&dir.url()).await?;
+    execute(
+        &file,
+        "ALTER TABLE verrou_locks ADD COLUMN other INTEGER REFERENCES other DEFERRABLE INITIALLY DEFERRED",
+    )
+    .await?;
+    let spoil = "CREATE TRIGGER spoil AFTER INSERT ON verrou_locks BEGIN \
+                 UPDATE verrou_locks SET other = 1 WHERE key = new.key; END";
+    execute(&file, spoil).await?;
+    let (key, me) = (key("k")?, Owner::random()?);
+    let Err(error) = store.acquire(acquire(&key, me)).await else {
+        return Err("granted".into());
+    };
+    assert_eq!(error.outcome(), Outcome::NotApplied);
+    assert_eq!(store.inspect(InspectRequest::new(key.clone())).await?, None);
+    execute(&file, "INSERT INTO other VALUES (1)").await?;
+    granted(&store, &key, me).await?;
+    Ok(())
+}
