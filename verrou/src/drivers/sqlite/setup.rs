@@ -24,6 +24,8 @@ const PAUSE: Duration = Duration::from_millis(2);
 pub(super) struct Ready {
     pub(super) connections: Connections,
     pub(super) boot: Arc<str>,
+    /// The file's path as SQLite has resolved it.
+    pub(super) file: PathBuf,
 }
 
 /// Opens, and if need be creates, a file of the store's own.
@@ -83,7 +85,11 @@ pub(super) async fn set_up(
     let checked = check_sibling(&sibling, &file, statements, deadline).await;
     sibling.close().await;
     checked?;
-    Ok(Ready { connections, boot })
+    Ok(Ready {
+        connections,
+        boot,
+        file,
+    })
 }
 
 async fn check_sibling(

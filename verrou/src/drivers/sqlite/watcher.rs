@@ -1,6 +1,7 @@
 //! Tells waiters of the commits of other processes: one thread for a store, alive only while somebody waits.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -9,11 +10,9 @@ use sqlx::Row as _;
 use tokio::sync::{Notify, watch};
 
 use super::connections::{Checkout, Connections, is_busy};
+use super::doorbell::{Doorbell, Look};
 use super::statements::{KEYS, Now, Statements};
 use crate::store::{StoredKey, Watch};
-
-/// How often the thread asks for the file's version: half of what a waiter is promised, with room for a busy machine.
-const POLL: Duration = Duration::from_millis(1);
 
 /// How long the thread and its connection outlive the last waiter.
 const LINGER: Duration = Duration::from_millis(500);
@@ -30,6 +29,7 @@ pub(super) struct Watcher {
 struct Shared {
     statements: Arc<Statements>,
     boot: Arc<str>,
+    file: PathBuf,
     /// `Notify` keeps a wake-up that comes before the thread waits for it.
     changed: Notify,
     watched: AtomicUsize,
@@ -51,11 +51,13 @@ impl Watcher {
         connections: &Connections,
         statements: &Arc<Statements>,
         boot: &Arc<str>,
+        file: PathBuf,
     ) -> Self {
         Self {
             shared: Arc::new(Shared {
                 statements: statements.clone(),
                 boot: boot.clone(),
+                file,
                 changed: Notify::new(),
                 watched: AtomicUsize::new(0),
                 state: Mutex::new(State {
@@ -268,18 +270,25 @@ impl End {
 /// Looks for changes until nobody watches.
 async fn rounds(me: &End, connections: &Connections) -> Result<(), sqlx::Error> {
     let mut connection = connections.checkout().await?;
-    let mut seen = None;
+    let mut seen = version(&mut connection).await?;
+    let mut doorbell = Doorbell::new(&me.shared.file);
+    let mut first = true;
     while me.is_wanted().await {
         let version = version(&mut connection).await?;
+        let mut look = Look::Nothing;
         // The version is read before the keys: a commit after it is found in the next round.
-        if version.is_some() && seen != version {
+        if version.is_some() && (first || seen != version) {
             match tell(&me.shared, &mut connection).await {
-                Ok(()) => seen = version,
+                Ok(found) => {
+                    look = found;
+                    seen = version;
+                    first = false;
+                }
                 Err(error) if is_busy(&error) => {}
                 Err(error) => return Err(error),
             }
         }
-        tokio::time::sleep(POLL).await;
+        doorbell.wait(look).await;
     }
     Ok(())
 }
@@ -294,7 +303,8 @@ async fn version(connection: &mut Checkout) -> Result<Option<i64>, sqlx::Error> 
 }
 
 /// Hints the waiters of keys that are free.
-async fn tell(shared: &Shared, connection: &mut Checkout) -> Result<(), sqlx::Error> {
+async fn tell(shared: &Shared, connection: &mut Checkout) -> Result<Look, sqlx::Error> {
+    let mut look = Look::Commit;
     for keys in shared.keys().chunks(KEYS) {
         let query = shared.statements.held(keys, &shared.boot, Now::read());
         let held = connection.run(query).await?.rows;
@@ -306,8 +316,9 @@ async fn tell(shared: &Shared, connection: &mut Checkout) -> Result<(), sqlx::Er
         for key in keys {
             if !held.iter().any(|held| held == key.as_bytes()) {
                 state.hint(key);
+                look = Look::Hint;
             }
         }
     }
-    Ok(())
+    Ok(look)
 }
