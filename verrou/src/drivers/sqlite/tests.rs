@@ -910,3 +910,110 @@ async fn a_grant_whose_commit_fails_is_none() -> Tested {
     granted(&store, &key, me).await?;
     Ok(())
 }
+
+const WORKER: &str = "VERROU_SQLITE_TEST_WORKER";
+
+/// Not a test: what a process of the next one does. Prints `key token` for each grant.
+#[tokio::test]
+#[ignore = "started by `processes_share_a_fresh_file_and_one_is_killed`"]
+#[expect(clippy::print_stdout, reason = "it reports to another process")]
+async fn worker_process() -> Tested {
+    let Ok(dir) = std::env::var(WORKER) else {
+        return Ok(());
+    };
+    let dir = Path::new(&dir);
+    let store = SqliteStore::connect(&dir.join("locks.db").display().to_string()).await?;
+    for cycle in 0..150 {
+        let name = format!("k{}", cycle % 4);
+        let (key, owner) = (key(&name)?, Owner::random()?);
+        let token = loop {
+            let request = AcquireRequest::new(key.clone(), owner, Duration::from_secs(5));
+            match store.acquire(request).await? {
+                Acquired::Granted { token } => break token,
+                Acquired::Held { .. } => tokio::task::yield_now().await,
+            }
+        };
+        println!("\n{name} {token}");
+        let inside = dir.join(&name);
+        std::fs::File::create_new(&inside)?;
+        std::fs::remove_file(&inside)?;
+        let release = ReleaseRequest::new(key, owner);
+        assert_eq!(store.release(release).await?, Reply::Done);
+    }
+    Ok(())
+}
+
+#[test]
+fn processes_share_a_fresh_file_and_one_is_killed() -> Tested {
+    use std::process::{Command, Stdio};
+    let dir = Dir::new()?;
+    let mut command = Command::new(std::env::current_exe()?);
+    command
+        .args(["--exact", "drivers::sqlite::tests::worker_process"])
+        .args(["--ignored", "--nocapture"])
+        .env(WORKER, &dir.0)
+        .stdout(Stdio::piped());
+    let mut workers = Vec::new();
+    for _ in 0..4 {
+        workers.push(command.spawn()?);
+    }
+    // A holder that dies: its own store holds a key, and its process ends without a word.
+    let mut killed = Command::new(std::env::current_exe()?)
+        .args(["--exact", "drivers::sqlite::tests::holder_process"])
+        .args(["--ignored", "--nocapture"])
+        .env(WORKER, &dir.0)
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let mut line = String::new();
+    let mut reader = std::io::BufReader::new(killed.stdout.take().ok_or("no output")?);
+    while !line.contains("held") {
+        line.clear();
+        if std::io::BufRead::read_line(&mut reader, &mut line)? == 0 {
+            return Err("the holder ended".into());
+        }
+    }
+    killed.kill()?;
+    killed.wait()?;
+
+    let mut all: HashMap<String, Vec<u64>> = HashMap::new();
+    for worker in workers {
+        let output = worker.wait_with_output()?;
+        let text = String::from_utf8(output.stdout)?;
+        assert!(output.status.success(), "{text}");
+        let mut last: HashMap<&str, u64> = HashMap::new();
+        for line in text.lines().filter(|line| line.starts_with('k')) {
+            let (key, token) = line.split_once(' ').ok_or("no token")?;
+            let token = token.parse()?;
+            assert!(last.insert(key, token).is_none_or(|before| before < token));
+            all.entry(key.to_owned()).or_default().push(token);
+        }
+    }
+    assert_eq!(all.values().map(Vec::len).sum::<usize>(), 600);
+    for tokens in all.values_mut() {
+        let count = tokens.len();
+        tokens.sort_unstable();
+        tokens.dedup();
+        assert_eq!(tokens.len(), count, "a token was given twice");
+    }
+    Ok(())
+}
+
+/// Not a test: takes a key and keeps it until it is killed.
+#[tokio::test]
+#[ignore = "started by `processes_share_a_fresh_file_and_one_is_killed`"]
+#[expect(clippy::print_stdout, reason = "it reports to another process")]
+async fn holder_process() -> Tested {
+    let Ok(dir) = std::env::var(WORKER) else {
+        return Ok(());
+    };
+    let path = Path::new(&dir).join("locks.db");
+    let store = SqliteStore::connect(&path.display().to_string()).await?;
+    let (key, owner) = (key("k1")?, Owner::random()?);
+    let request = AcquireRequest::new(key, owner, Duration::from_secs(1));
+    while !matches!(
+        store.acquire(request.clone()).await?,
+        Acquired::Granted { .. }
+    ) {}
+    println!("\nheld");
+    std::future::pending().await
+}
