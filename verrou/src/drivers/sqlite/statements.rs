@@ -1,0 +1,330 @@
+//! The statements of one table, and the one reading of the clocks that each is judged by.
+
+use std::sync::Arc;
+
+use sqlx::{AssertSqlSafe, SqlSafeStr as _, SqlStr};
+
+use super::connections::Query;
+use crate::drivers::sql::{Table, micros, wall_micros};
+use crate::store::{
+    AcquireRequest, AdoptRequest, ForceReleaseRequest, ReleaseRequest, RenewRequest, StoredKey,
+};
+
+/// The clocks at one moment, read by the client right before the statement is sent.
+///
+/// SQLite is in this process, so this is the store's clock. If the statement then waits for a lock, the reading is older
+/// than its execution: the statement takes leases for held that have just expired, and gives out or extends leases that
+/// are shorter by as much. It never takes a held lease for expired.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Now {
+    /// Microseconds since boot; elsewhere than on Linux, of UTC.
+    pub(super) lease: i64,
+    /// Microseconds of UTC: the floor of tokens.
+    pub(super) wall: i64,
+}
+
+impl Now {
+    pub(super) fn read() -> Self {
+        let wall = wall_micros();
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        let lease =
+            i64::try_from(crate::clock::Moment::now().as_nanos() / 1000).unwrap_or(i64::MAX);
+        // Since boot is another time in each process there.
+        #[cfg(not(any(target_os = "linux", target_os = "android")))]
+        let lease = wall;
+        Self { lease, wall }
+    }
+}
+
+/// As many renewals go in one statement at most.
+pub(super) const RENEWALS: usize = 256;
+
+/// As many keys are looked at in one statement at most.
+pub(super) const KEYS: usize = 256;
+
+/// A batch of `count` goes as one of this size, so that few texts are to be prepared.
+pub(super) fn padded(count: usize) -> usize {
+    [1, 4, 16, 64]
+        .into_iter()
+        .find(|size| *size >= count)
+        .unwrap_or(RENEWALS)
+}
+
+pub(super) struct Statements {
+    table: Table,
+    quoted: String,
+    acquire: SqlStr,
+    row: SqlStr,
+    renew: SqlStr,
+    adopt: SqlStr,
+    release: SqlStr,
+    force_release: SqlStr,
+    list: SqlStr,
+}
+
+fn sql(text: String) -> SqlStr {
+    AssertSqlSafe(Arc::<str>::from(text)).into_sql_str()
+}
+
+impl Statements {
+    pub(super) fn new(table: Table) -> Self {
+        let quoted = match table.schema() {
+            Some(_) => table.quoted('"'),
+            // A temporary table of the same name would come first.
+            None => format!("\"main\".{}", table.quoted('"')),
+        };
+        let t = &quoted;
+        // In an upsert `l` is the row that is there, `excluded` the one asked for.
+        let live = "(l.boot = excluded.boot AND l.expiry > excluded.granted)";
+        Self {
+            acquire: sql(format!(
+                "INSERT INTO {t} AS l (key, owner, holder, token, boot, granted, expiry) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) \
+                 ON CONFLICT (key) DO UPDATE SET \
+                 owner = excluded.owner, \
+                 boot = excluded.boot, \
+                 holder = CASE WHEN {live} THEN l.holder ELSE excluded.holder END, \
+                 token = CASE WHEN {live} THEN l.token ELSE max(l.token + 1, excluded.token) END, \
+                 granted = CASE WHEN {live} THEN l.granted ELSE excluded.granted END, \
+                 expiry = CASE WHEN {live} THEN max(l.expiry, excluded.expiry) ELSE excluded.expiry END \
+                 WHERE CASE WHEN {live} THEN l.owner = excluded.owner ELSE l.token < {} END \
+                 RETURNING token",
+                i64::MAX
+            )),
+            row: sql(format!(
+                "SELECT holder, token, boot, granted, expiry FROM {t} WHERE key = ?1"
+            )),
+            renew: sql(format!(
+                "UPDATE {t} SET expiry = max(expiry, ?5) \
+                 WHERE key = ?1 AND owner = ?2 AND boot = ?3 AND expiry > ?4"
+            )),
+            adopt: sql(format!(
+                "UPDATE {t} SET owner = ?6, holder = ?7, expiry = max(expiry, ?5) \
+                 WHERE key = ?1 AND owner IN (?2, ?6) AND boot = ?3 AND expiry > ?4 \
+                 RETURNING token"
+            )),
+            release: sql(format!(
+                "UPDATE {t} SET owner = NULL, holder = '', expiry = ?5 \
+                 WHERE key = ?1 AND owner = ?2 AND boot = ?3 AND expiry > ?4"
+            )),
+            force_release: sql(format!(
+                "UPDATE {t} SET owner = NULL, holder = '', expiry = 0 \
+                 WHERE key = ?1 AND boot = ?2 AND expiry > ?3"
+            )),
+            list: sql(format!(
+                "SELECT holder, token, boot, granted, expiry, key FROM {t} \
+                 WHERE key >= ?1 AND key < ?4 AND boot = ?2 AND expiry > ?3 ORDER BY key"
+            )),
+            table,
+            quoted,
+        }
+    }
+
+    pub(super) fn table(&self) -> &Table {
+        &self.table
+    }
+
+    /// Race-free: of several that do this at once, one makes the table and the others find it.
+    pub(super) fn ddl(&self) -> String {
+        ddl(&self.quoted)
+    }
+
+    /// Changes nothing, for no key is empty, and fails as a write would.
+    pub(super) fn probe(&self) -> Query {
+        sqlx::query(AssertSqlSafe(format!(
+            "UPDATE {} SET expiry = expiry WHERE key = x''",
+            self.quoted
+        )))
+    }
+
+    pub(super) fn acquire(&self, request: &AcquireRequest, boot: &Arc<str>, now: Now) -> Query {
+        sqlx::query(self.acquire.clone())
+            .bind(bytes(&request.key))
+            .bind(request.owner.as_bytes().to_vec())
+            .bind(request.holder.to_string())
+            .bind(now.wall.max(1))
+            .bind(boot.to_string())
+            .bind(now.lease)
+            .bind(now.lease.saturating_add(micros(request.ttl)))
+    }
+
+    /// The row of a key, live or not.
+    pub(super) fn row(&self, key: &StoredKey) -> Query {
+        sqlx::query(self.row.clone()).bind(bytes(key))
+    }
+
+    pub(super) fn renew(&self, request: &RenewRequest, boot: &Arc<str>, now: Now) -> Query {
+        sqlx::query(self.renew.clone())
+            .bind(bytes(&request.key))
+            .bind(request.owner.as_bytes().to_vec())
+            .bind(boot.to_string())
+            .bind(now.lease)
+            .bind(now.lease.saturating_add(micros(request.ttl)))
+    }
+
+    /// Answers key and owner of each that was renewed. At most [`RENEWALS`].
+    pub(super) fn renew_many(&self, requests: &[RenewRequest], boot: &Arc<str>, now: Now) -> Query {
+        let size = padded(requests.len());
+        let text = format!(
+            "UPDATE {} AS l SET expiry = max(l.expiry, r.expiry) \
+             FROM (SELECT column1 AS key, column2 AS owner, max(column3) AS expiry \
+             FROM (VALUES {}) GROUP BY 1, 2) AS r \
+             WHERE l.key = r.key AND l.owner = r.owner AND l.boot = ?1 AND l.expiry > ?2 \
+             RETURNING key, owner",
+            self.quoted,
+            (0..size)
+                .map(|row| format!("(?{}, ?{}, ?{})", 3 * row + 3, 3 * row + 4, 3 * row + 5))
+                .collect::<Vec<_>>()
+                .join(", ")
+        );
+        let mut query = sqlx::query(AssertSqlSafe(text))
+            .bind(boot.to_string())
+            .bind(now.lease);
+        // Equal ones are grouped, so the last one fills up the batch.
+        let last = requests.last();
+        for request in requests
+            .iter()
+            .chain(std::iter::repeat_with(|| last).flatten())
+            .take(size)
+        {
+            query = query
+                .bind(bytes(&request.key))
+                .bind(request.owner.as_bytes().to_vec())
+                .bind(now.lease.saturating_add(micros(request.ttl)));
+        }
+        query
+    }
+
+    pub(super) fn adopt(&self, request: &AdoptRequest, boot: &Arc<str>, now: Now) -> Query {
+        sqlx::query(self.adopt.clone())
+            .bind(bytes(&request.key))
+            .bind(request.from.as_bytes().to_vec())
+            .bind(boot.to_string())
+            .bind(now.lease)
+            .bind(now.lease.saturating_add(micros(request.ttl)))
+            .bind(request.owner.as_bytes().to_vec())
+            .bind(request.holder.to_string())
+    }
+
+    pub(super) fn release(&self, request: &ReleaseRequest, boot: &Arc<str>, now: Now) -> Query {
+        let until = if request.keep.is_zero() {
+            0
+        } else {
+            now.lease.saturating_add(micros(request.keep))
+        };
+        sqlx::query(self.release.clone())
+            .bind(bytes(&request.key))
+            .bind(request.owner.as_bytes().to_vec())
+            .bind(boot.to_string())
+            .bind(now.lease)
+            .bind(until)
+    }
+
+    pub(super) fn force_release(
+        &self,
+        request: &ForceReleaseRequest,
+        boot: &Arc<str>,
+        now: Now,
+    ) -> Query {
+        sqlx::query(self.force_release.clone())
+            .bind(bytes(&request.key))
+            .bind(boot.to_string())
+            .bind(now.lease)
+    }
+
+    pub(super) fn list(&self, prefix: &str, boot: &Arc<str>, now: Now) -> Query {
+        // Every stored key is UTF-8, which has no byte FF: so the range holds all that begin with the prefix.
+        let mut end = prefix.as_bytes().to_vec();
+        end.push(0xFF);
+        sqlx::query(self.list.clone())
+            .bind(prefix.as_bytes().to_vec())
+            .bind(boot.to_string())
+            .bind(now.lease)
+            .bind(end)
+    }
+
+    /// Which of these keys are held. At most [`KEYS`].
+    pub(super) fn held(&self, keys: &[StoredKey], boot: &Arc<str>, now: Now) -> Query {
+        let size = padded(keys.len());
+        let text = format!(
+            "SELECT key FROM {} WHERE boot = ?1 AND expiry > ?2 AND key IN ({})",
+            self.quoted,
+            (0..size)
+                .map(|place| format!("?{}", place + 3))
+                .collect::<Vec<_>>()
+                .join(", ")
+        );
+        let mut query = sqlx::query(AssertSqlSafe(text))
+            .bind(boot.to_string())
+            .bind(now.lease);
+        let last = keys.last();
+        for key in keys
+            .iter()
+            .chain(std::iter::repeat_with(|| last).flatten())
+            .take(size)
+        {
+            query = query.bind(bytes(key));
+        }
+        query
+    }
+
+    /// The last of the next `count` keys after `after`, and how many of them may be purged.
+    pub(super) fn purge_look(
+        &self,
+        after: &[u8],
+        count: i64,
+        limit: i64,
+        boot: &Arc<str>,
+        now: Now,
+    ) -> Query {
+        sqlx::query(AssertSqlSafe(format!(
+            "SELECT max(key), coalesce(sum(token < ?3 AND NOT (boot = ?4 AND expiry > ?5)), 0) \
+             FROM (SELECT key, token, boot, expiry FROM {} WHERE key > ?1 ORDER BY key LIMIT ?2)",
+            self.quoted
+        )))
+        .bind(after.to_vec())
+        .bind(count)
+        .bind(limit)
+        .bind(boot.to_string())
+        .bind(now.lease)
+    }
+
+    /// Removes what may be purged from the keys after `after` to `last`.
+    pub(super) fn purge(
+        &self,
+        after: &[u8],
+        last: &[u8],
+        limit: i64,
+        boot: &Arc<str>,
+        now: Now,
+    ) -> Query {
+        sqlx::query(AssertSqlSafe(format!(
+            "DELETE FROM {} WHERE key > ?1 AND key <= ?2 AND token < ?3 AND NOT (boot = ?4 AND expiry > ?5)",
+            self.quoted
+        )))
+        .bind(after.to_vec())
+        .bind(last.to_vec())
+        .bind(limit)
+        .bind(boot.to_string())
+        .bind(now.lease)
+    }
+}
+
+/// The statement that makes a table of this (quoted) name.
+pub(super) fn ddl(quoted: &str) -> String {
+    format!(
+        "CREATE TABLE IF NOT EXISTS {quoted} (\n    \
+         key BLOB NOT NULL PRIMARY KEY,\n    \
+         owner BLOB,\n    \
+         holder TEXT NOT NULL,\n    \
+         token INTEGER NOT NULL,\n    \
+         boot TEXT NOT NULL,\n    \
+         granted INTEGER NOT NULL,\n    \
+         expiry INTEGER NOT NULL\n\
+         ) STRICT, WITHOUT ROWID"
+    )
+}
+
+fn bytes(key: &StoredKey) -> Vec<u8> {
+    key.as_bytes().to_vec()
+}
