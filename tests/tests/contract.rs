@@ -10,10 +10,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use custom_store::CustomStore;
 use flawed_store::{Flaw, FlawedStore};
-use verrou::drivers::MemoryStore;
-use verrou::testkit::{Case, FaultStore, Shared, cases, contract_suite};
+use tests::Folder;
+use verrou::drivers::{MemoryStore, SqliteStore};
+use verrou::testkit::{Backend, Case, FaultStore, Shared, cases, contract_suite};
 
 contract_suite!(memory, Shared::new(MemoryStore::new()));
+contract_suite!(sqlite, LockFile::new());
 contract_suite!(custom, Shared::new(CustomStore::default()));
 contract_suite!(sound, Shared::new(FlawedStore::new(Flaw::None)));
 // A store that only watches is still a store, with a sibling and without one.
@@ -22,6 +24,30 @@ contract_suite!(
     watched_with_io,
     Shared::new(FaultStore::new(MemoryStore::new()).with_io())
 );
+
+/// An SQLite file of its own for each case; each store opens it anew.
+struct LockFile {
+    folder: Folder,
+}
+
+impl LockFile {
+    fn new() -> Self {
+        Self {
+            folder: Folder::new(),
+        }
+    }
+}
+
+impl Backend for LockFile {
+    type Store = SqliteStore;
+
+    async fn open(&self) -> SqliteStore {
+        match SqliteStore::connect(&self.folder.sqlite()).await {
+            Ok(store) => store,
+            Err(error) => panic!("cannot open the lock file: {error}"),
+        }
+    }
+}
 
 #[test]
 fn the_suite_has_a_case_for_every_theme_and_no_name_twice() {
