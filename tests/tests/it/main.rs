@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 
+mod cancellation;
+mod faults;
 mod guard;
 mod processes;
 mod send_sync;
