@@ -62,7 +62,7 @@ const PURGE_STEP: i64 = 500;
 /// | may break on | removing, replacing or copying the file while it is in use; hosts, virtual machines or time namespaces that share it; a file system whose locks do not work (FUSE cannot be checked); closing a file descriptor of the lock file that was opened by other means than SQLite, for that drops the locks of SQLite |
 /// | the token survives | release, expiry, force release, purge and a reboot; the loss of the file by its floor at the wall clock; with `synchronous = NORMAL` a power cut may take the last grants back, and the same floor covers them |
 /// | clock | on Linux the time since boot, suspend included, with the id of the boot in each row; elsewhere the wall clock, and a step of it may end or lengthen leases |
-/// | scope | the processes of one host (containers, if they share the file and the time namespace) |
+/// | scope | the processes of one host (containers, if they share the file's directory and the time namespace) |
 ///
 /// # Errors
 /// [`Error::Connect`] with the [kind](crate::ConnectKind) of what is wrong with the file, before any lock is taken;

@@ -173,7 +173,53 @@ pub(super) fn check(path: &Path) -> Result<(), Error> {
         return Err(refused(ConnectKind::NotAStore));
     }
     check_access(path)?;
+    check_names(path, &metadata)?;
     check_filesystem(path)
+}
+
+/// The log lies beside the file, by the file's name: who comes by another name has another log, and other locks.
+///
+/// So a hard link is refused, and on Linux a file that is mounted by itself, as in a container; its directory is to be
+/// mounted. SQLite follows symbolic links to the one name itself.
+#[cfg(unix)]
+fn check_names(path: &Path, metadata: &std::fs::Metadata) -> Result<(), Error> {
+    let reason = if std::os::unix::fs::MetadataExt::nlink(metadata) > 1 {
+        "the file has several names (hard links), and a log beside each"
+    } else if is_mounted_alone(path) {
+        "the file is mounted without its directory, so its log is another one elsewhere; mount the directory"
+    } else {
+        return Ok(());
+    };
+    Err(failed(ConnectKind::Unsupported, reason))
+}
+
+#[cfg(not(unix))]
+fn check_names(_: &Path, _: &std::fs::Metadata) -> Result<(), Error> {
+    Ok(())
+}
+
+#[cfg(target_os = "linux")]
+fn is_mounted_alone(path: &Path) -> bool {
+    use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
+    // Older kernels do not tell; then nothing is refused.
+    let mount = |path: &Path| {
+        let stat = statx(CWD, path, AtFlags::empty(), StatxFlags::MNT_ID).ok()?;
+        StatxFlags::from_bits_retain(stat.stx_mask)
+            .contains(StatxFlags::MNT_ID)
+            .then_some(stat.stx_mnt_id)
+    };
+    let Ok(path) = std::fs::canonicalize(path) else {
+        return false;
+    };
+    match (mount(&path), path.parent().and_then(mount)) {
+        (Some(file), Some(directory)) => file != directory,
+        _ => false,
+    }
+}
+
+#[cfg(all(unix, not(target_os = "linux")))]
+fn is_mounted_alone(_: &Path) -> bool {
+    false
 }
 
 /// Tells a missing right from a file that is no database; never opens the file, see `make_file`.

@@ -351,6 +351,10 @@ async fn what_cannot_be_a_store_is_refused_by_kind() -> Tested {
             "{name}"
         );
     }
+    execute(&dir.file("two.db"), "CREATE TABLE x (y)").await?;
+    std::fs::hard_link(dir.file("two.db"), dir.file("names.db"))?;
+    let linked = connect_kind(&path("names.db")).await;
+    assert_eq!(linked, Some(ConnectKind::Unsupported));
     let bare = SqliteStore::builder(&path("bare.db"))
         .create_table(false)
         .connect()
