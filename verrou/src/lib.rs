@@ -16,3 +16,13 @@ pub use error::{Cause, ConnectKind, Error, Outcome};
 pub use options::{LockOptions, OnLost, Retry, Wait};
 pub use store::LockStore;
 pub use token::FencingToken;
+#[cfg(feature = "macros")]
+pub use verrou_macros::{key, locked};
+
+#[doc(hidden)]
+#[path = "private.rs"]
+pub mod __private;
+
+// Stand-in until the core is here.
+mod private_stub;
+pub use private_stub::{LockGuard, Verrou, VerrouBuilder};
