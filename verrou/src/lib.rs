@@ -1,6 +1,7 @@
 //! Named locks for async Rust.
 
 // `#[locked]` expands to paths into `::verrou`, also in this crate's own tests and examples.
+#[allow(unused_extern_crates)]
 extern crate self as verrou;
 
 mod clock;
