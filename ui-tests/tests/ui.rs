@@ -30,7 +30,10 @@ fn rustc() {
         |output| String::from_utf8_lossy(&output.stdout).into_owned(),
     );
     if !version.starts_with(PINNED) {
-        eprintln!("skipped: the fixtures are those of {PINNED}x, this is {}", version.trim());
+        eprintln!(
+            "skipped: the fixtures are those of {PINNED}x, this is {}",
+            version.trim()
+        );
         return;
     }
     trybuild::TestCases::new().compile_fail("tests/rustc/*.rs");

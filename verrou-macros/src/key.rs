@@ -17,14 +17,16 @@ pub(crate) fn key(arguments: TokenStream) -> TokenStream {
         Ok(arguments) => arguments.render(&mut errors),
         Err(error) => {
             errors.push_error(error);
-            TokenStream::new()
+            // Of the right type, so that the code around it goes on type-checking.
+            let private = private(None);
+            quote_spanned!(Span::mixed_site()=> #private::Key::finish(#private::Key::new()))
         }
     };
     if errors.is_empty() {
         return expanded;
     }
     let errors = errors.to_tokens();
-    quote_spanned!(Span::mixed_site()=> { #errors ::core::unreachable!() })
+    quote_spanned!(Span::mixed_site()=> { #errors #expanded })
 }
 
 struct Arguments {
@@ -63,15 +65,16 @@ impl Arguments {
                 arguments.krate = Some(input.call(Path::parse_mod_style)?);
                 continue;
             }
-            if arguments.position(&name.unraw().to_string()).is_some() {
-                errors.push(name.span(), format_args!("`{name}` is given twice"));
-            }
             let value = if input.parse::<Option<Token![=]>>()?.is_some() {
                 input.parse()?
             } else {
                 syn::parse_quote!(#name)
             };
-            arguments.values.push((name, value));
+            if arguments.position(&name.unraw().to_string()).is_some() {
+                errors.push(name.span(), format_args!("`{name}` is given twice"));
+            } else {
+                arguments.values.push((name, value));
+            }
         }
         Ok(arguments)
     }
@@ -85,6 +88,7 @@ impl Arguments {
     fn render(&self, errors: &mut Errors) -> TokenStream {
         let site = Span::mixed_site();
         let private = private(self.krate.as_ref());
+        let mut all_found = true;
         let mut used = vec![false; self.values.len()];
         let mut steps = Vec::new();
         for piece in &self.template.pieces {
@@ -95,6 +99,7 @@ impl Arguments {
                 }
                 Piece::Value(placeholder) => match self.position(&placeholder.root) {
                     None => {
+                        all_found = false;
                         let message = self.explain_missing(placeholder);
                         errors.push_in(&self.literal, Some(&placeholder.range), &message);
                     }
@@ -108,7 +113,13 @@ impl Arguments {
                 },
             }
         }
-        for ((name, _), _) in self.values.iter().zip(used).filter(|(_, used)| !used) {
+        // A misspelt placeholder leaves its value unused; one message is enough.
+        let unused = self
+            .values
+            .iter()
+            .zip(used)
+            .filter(|(_, used)| all_found && !used);
+        for ((name, _), _) in unused {
             errors.push(name.span(), format_args!("`{name}` is not used in the key"));
         }
         let values = self.values.iter().map(|(_, value)| value);

@@ -157,9 +157,8 @@ struct Escaped<'a>(&'a mut String);
 impl Write for Escaped<'_> {
     fn write_str(&mut self, value: &str) -> fmt::Result {
         const HEX: [u8; 16] = *b"0123456789ABCDEF";
-        let special = |byte: u8| {
-            byte.is_ascii() && !byte.is_ascii_alphanumeric() && !b"-._~".contains(&byte)
-        };
+        let special =
+            |byte: u8| byte.is_ascii() && !byte.is_ascii_alphanumeric() && !b"-._~".contains(&byte);
         let mut rest = value;
         while let Some(at) = rest.bytes().position(special) {
             // `at` is the index of an ASCII byte, so both cuts are between characters.

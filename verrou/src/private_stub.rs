@@ -13,10 +13,10 @@ use std::time::Duration;
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::Instant;
 
+use crate::__private::Key;
 use crate::FencingToken;
 use crate::error::Error;
 use crate::options::{LockOptions, OnLost, Wait};
-use crate::__private::Key;
 
 type Keys = Arc<Mutex<BTreeMap<String, Arc<tokio::sync::Mutex<()>>>>>;
 

@@ -8,10 +8,4 @@ async fn f() -> Result<(), Error> {
     Ok(())
 }
 
-#[test]
-#[locked("t")]
-fn g() -> Result<(), Error> {
-    Ok(())
-}
-
 fn main() {}

@@ -1,4 +1,4 @@
-// Must blame the user's own tokens: the `;` to remove, the moved variable by its name, the wrong type of the tail.
+// Must blame the user's own tokens: the `;` to remove, the moved variable by its name.
 use verrou::{Error, locked};
 
 #[locked("t")]
@@ -10,11 +10,6 @@ pub async fn semicolon() -> Result<u8, Error> {
 pub async fn moved(id: String) -> Result<String, Error> {
     drop(id);
     Ok(id)
-}
-
-#[locked("t")]
-pub async fn wrong() -> Result<u8, Error> {
-    Ok("x")
 }
 
 fn main() {}
