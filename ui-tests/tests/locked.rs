@@ -510,6 +510,7 @@ async fn under_async_trait_keys_name_arguments_patterns_and_self() -> Result<()>
 #[tokio::test]
 async fn functions_that_return_a_future_are_locked_at_its_first_poll() -> Result<()> {
     #[locked("a:<id>", verrou = verrou, guard = guard)]
+    #[expect(clippy::manual_async_fn, reason = "the case")]
     fn plain(verrou: Verrou, id: String) -> impl Future<Output = Result<String>> + Send {
         async move {
             drop(id);

@@ -349,6 +349,8 @@ impl<'a> Plan<'a> {
                 return #edge;
             }
             #guard
+            // A body that ends in `panic!()` would be reported for the `let`, which the user did not write.
+            #[allow(clippy::diverging_sub_expression)]
             let __verrou_body: #ret = #user;
             #[allow(unreachable_code)]
             __verrou_body
