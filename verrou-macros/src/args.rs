@@ -5,7 +5,6 @@ use std::time::Duration;
 use proc_macro2::{Ident, Span, TokenStream, TokenTree};
 use syn::ext::IdentExt as _;
 use syn::parse::{ParseStream, Parser as _};
-use syn::spanned::Spanned as _;
 use syn::{Expr, ExprLit, Lit, LitStr, Path, Token};
 
 use crate::duration;
@@ -327,8 +326,8 @@ fn store(value: &Expr, errors: &mut Errors) -> Option<LitStr> {
         }
         Some(Lit::Str(name)) => Some(name.clone()),
         _ => {
-            errors.push(
-                value.span(),
+            errors.push_at(
+                value,
                 "`store` takes a string literal, as in `store = \"redis\"`",
             );
             None
@@ -346,7 +345,7 @@ fn time(option: &str, value: Expr, errors: &mut Errors) -> Option<Time> {
         Some(Lit::Int(number)) => with_unit(option, number.base10_digits()),
         Some(_) => with_unit(option, ""),
     };
-    errors.push(value.span(), message);
+    errors.push_at(value, message);
     None
 }
 
@@ -369,7 +368,7 @@ fn renew(value: Expr, errors: &mut Errors) -> Option<Expr> {
     match literal(&value) {
         None | Some(Lit::Bool(_)) => Some(value),
         Some(_) => {
-            errors.push(value.span(), "`renew` takes `true` or `false`");
+            errors.push_at(value, "`renew` takes `true` or `false`");
             None
         }
     }
@@ -385,7 +384,7 @@ fn attempts(value: Expr, errors: &mut Errors) -> Option<Expr> {
         },
         Some(_) => "`attempts` takes a number, as in `attempts = 5`",
     };
-    errors.push(value.span(), message);
+    errors.push_at(value, message);
     None
 }
 
@@ -397,7 +396,7 @@ fn on_lost(value: &Expr, errors: &mut Errors) -> Option<OnLost> {
     if is_word(value, "cancel") {
         return Some(OnLost::Cancel);
     }
-    errors.push(value.span(), "`on_lost` takes `cancel` or `continue`");
+    errors.push_at(value, "`on_lost` takes `cancel` or `continue`");
     None
 }
 
@@ -407,8 +406,7 @@ fn guard(value: &Expr, errors: &mut Errors) -> Option<Ident> {
         _ => None,
     };
     if name.is_none() {
-        errors.push(
-            value.span(),
+        errors.push_at(value,
             "`guard` takes a name, as in `guard = guard`; the body then has that name for its `&LockGuard`",
         );
     }

@@ -115,7 +115,7 @@ mod tests {
             ("1s+2s", "unexpected `+`"),
             ("1s, 2s", "unexpected `,`"),
             ("é", "`é` does not start with a number"),
-            ("9999999999999h", "the number is too large"),
+            ("99999999999999999h", "the number is too large"),
             ("9999999999999999999999h", "the number is too large"),
             ("0.1ns", "the number is too large, or finer"),
         ] {

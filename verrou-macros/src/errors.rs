@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use proc_macro2::{Span, TokenStream};
+use quote::ToTokens;
 use syn::LitStr;
 
 /// The mistakes found so far.
@@ -12,6 +13,11 @@ pub(crate) struct Errors(Vec<syn::Error>);
 impl Errors {
     pub(crate) fn push(&mut self, span: Span, message: impl std::fmt::Display) {
         self.0.push(syn::Error::new(span, message));
+    }
+
+    /// Points at all of `tokens`, on every compiler: a single span of several tokens is only the first on stable.
+    pub(crate) fn push_at(&mut self, tokens: impl ToTokens, message: impl std::fmt::Display) {
+        self.0.push(syn::Error::new_spanned(tokens, message));
     }
 
     pub(crate) fn push_error(&mut self, error: syn::Error) {

@@ -74,8 +74,8 @@ impl Function {
             let last = attr.path().segments.last();
             let second = last.is_some_and(|segment| segment.ident == "locked");
             if second {
-                errors.push(
-                    attr.path().span(),
+                errors.push_at(
+                    attr.path(),
                     "a second `#[locked]` takes its locks one inside the other, which can deadlock; name all keys in one: `#[locked(\"a\", \"b\")]`",
                 );
             }

@@ -3,7 +3,6 @@
 use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream, TokenTree};
 use syn::ext::IdentExt as _;
 use syn::parse::{ParseStream, Parser as _};
-use syn::spanned::Spanned as _;
 use syn::{
     Attribute, FnArg, GenericArgument, Local, Pat, PathArguments, ReturnType, Signature, Stmt,
     Token, Type, TypeParamBound, Visibility, braced, token,
@@ -109,8 +108,8 @@ impl Function {
             last.is_some_and(|segment| segment.ident == "test")
         };
         if let Some(test) = self.attrs.iter().find(is_test) {
-            errors.push(
-                test.path().span(),
+            errors.push_at(
+                test.path(),
                 "`#[locked]` saw a function that is no longer `async`: put `#[locked]` above this attribute",
             );
             return None;
@@ -122,8 +121,8 @@ impl Function {
                 self.sig.fn_token.span,
                 "`#[locked]` needs an `async fn`, or a body that is one `async move` block: what runs before such a block would run without the lock",
             ),
-            (false, true) => errors.push(
-                self.sig.output.span(),
+            (false, true) => errors.push_at(
+                returned(&self.sig.output),
                 "`#[locked]` cannot see what this future returns: write `impl Future<Output = R>` or `Pin<Box<dyn Future<Output = R>>>`",
             ),
             (false, false) => errors.push(
@@ -187,6 +186,13 @@ fn starts_function(input: ParseStream<'_>) -> bool {
         if !qualifier || ahead.parse::<TokenTree>().is_err() {
             return false;
         }
+    }
+}
+
+fn returned(output: &ReturnType) -> Option<&Type> {
+    match output {
+        ReturnType::Default => None,
+        ReturnType::Type(_, ty) => Some(ty),
     }
 }
 

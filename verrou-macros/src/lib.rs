@@ -16,7 +16,7 @@ mod template;
 /// Choose it when a whole function is what only one caller at a time may do. For a part of a function, or for keys that
 /// are known only in its middle, use `Lock::run` or a guard.
 ///
-/// ```ignore (needs the crate `verrou`)
+/// ```ignore (verrou depends on this crate)
 /// use verrou::locked;
 ///
 /// #[locked("transfer:<from>")]
@@ -45,7 +45,7 @@ mod template;
 /// All keys are rendered once, when the future is first polled, before the body can change or move its arguments.
 /// Several keys are acquired all or nothing, in an order of their own, equal ones once:
 ///
-/// ```ignore (needs the crate `verrou`)
+/// ```ignore (verrou depends on this crate)
 /// #[locked("account:<from.id>", "account:<to.id>", ttl = "10s", wait = "2s", guard = lock)]
 /// async fn transfer(from: &Account, to: &Account, amount: i64) -> Result<(), BankError> {
 ///     book(from, to, amount, lock.token()).await?;
@@ -80,7 +80,7 @@ mod template;
 /// `Result<Option<T>, E>` and `Result<(), E>`. `on_busy` answers only for a lock that was not obtained in time: a store
 /// that fails is an error all the same.
 ///
-/// ```ignore (needs the crate `verrou`)
+/// ```ignore (verrou depends on this crate)
 /// /// One worker of the fleet builds the report; the others have nothing to do.
 /// #[locked("report:<day>", wait = never, on_busy = skip, store = "jobs")]
 /// async fn nightly_report(day: &str) -> Result<(), ReportError> {
@@ -132,7 +132,7 @@ pub fn locked(
 /// Choose it to name the same lock from elsewhere: to look who holds it, to release it by force, to take it with
 /// `create_lock`. A plain `format!` makes the same key only as long as no value needs an escape.
 ///
-/// ```ignore (needs the crate `verrou`)
+/// ```ignore (verrou depends on this crate)
 /// use verrou::key;
 ///
 /// let key = key!("seat:<row>:<number>", row = "a:b", number = 7)?;
