@@ -536,4 +536,19 @@ mod tests {
             &["`guard` cannot be used with `when`"],
         );
     }
+
+    #[test]
+    fn any_tokens_are_read_without_a_panic() {
+        let snippets = [
+            "\"a\"", "\"<b\"", ",", "=", "ttl", "\"1s\"", "5", "on_lost", "continue", "crate",
+            "::", "guard", "(x)", "!",
+        ];
+        let count = snippets.len();
+        for number in 0..count.pow(4) {
+            let text: String = (0..4)
+                .map(|place| format!("{} ", snippets[number / count.pow(place) % count]))
+                .collect();
+            parsed(&text);
+        }
+    }
 }

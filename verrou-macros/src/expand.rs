@@ -4,17 +4,17 @@
 //! constant of the user's would be compared with it. All tokens are at the mixed site, so that lints take them for
 //! another crate's, but for those whose place a message of rustc should show. All paths are absolute.
 
-use proc_macro2::{Group, Ident, Span, TokenStream, TokenTree};
+use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream, TokenTree};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::ext::IdentExt as _;
 use syn::spanned::Spanned as _;
 use syn::visit_mut::{VisitMut, visit_type_mut};
-use syn::{Attribute, Expr, LitStr, Token, Type};
+use syn::{Attribute, Expr, Token, Type};
 
-use crate::args::{Args, Key, OnBusy, OnLost, Time, Waiting};
-use crate::errors::{Errors, listed, nearest};
-use crate::function::{AsyncTrait, Function, Name, Shape, replace_async_block};
-use crate::template::{Piece, Placeholder};
+use crate::args::{Args, OnBusy, OnLost, Time, Waiting};
+use crate::errors::Errors;
+use crate::function::{AsyncTrait, Function, Shape, replace_async_block};
+use crate::render::{Scope, private, render};
 
 pub(crate) fn locked(arguments: TokenStream, item: TokenStream) -> TokenStream {
     let mut errors = Errors::default();
@@ -34,16 +34,10 @@ impl Function {
     fn locked(mut self, args: &Args, errors: &mut Errors) -> Option<TokenStream> {
         let shape = self.shape(errors);
         self.refuse_a_second_locked(errors);
+        self.refuse_a_guard_named_like_an_argument(args, errors);
         let shape = shape?;
         let ret = self.checked_output(errors)?;
-        let mut scope = Scope {
-            names: self.names(),
-            nameless: self.nameless(),
-            receiver: self
-                .sig
-                .receiver()
-                .map(|receiver| Ident::from(receiver.self_token)),
-        };
+        let mut scope = Scope::new(&self);
         let body = match shape {
             Shape::Async(keyword) => {
                 let mut user = TokenStream::new();
@@ -81,6 +75,16 @@ impl Function {
             }
             !second
         });
+    }
+
+    fn refuse_a_guard_named_like_an_argument(&self, args: &Args, errors: &mut Errors) {
+        let Some(guard) = &args.guard else { return };
+        if self.names().iter().any(|name| name.ident == *guard) {
+            errors.push(
+                guard.span(),
+                format_args!("`{guard}` is the name of an argument; give the guard another one"),
+            );
+        }
     }
 
     /// The return type, ready to be repeated in the body.
@@ -132,7 +136,7 @@ impl Function {
 }
 
 fn braced_like(group: &Group, stream: TokenStream) -> Group {
-    let mut braced = Group::new(proc_macro2::Delimiter::Brace, stream);
+    let mut braced = Group::new(Delimiter::Brace, stream);
     braced.set_span(group.span());
     braced
 }
@@ -147,63 +151,6 @@ impl VisitMut for Nameable {
             *ty = Type::Verbatim(Token![_](span).to_token_stream());
         }
         visit_type_mut(self, ty);
-    }
-}
-
-/// What the key can name.
-struct Scope {
-    names: Vec<Name>,
-    nameless: Option<usize>,
-    /// `self`, or what `#[async_trait]` made of it.
-    receiver: Option<Ident>,
-}
-
-impl Scope {
-    /// `#[async_trait]` has bound the parameters again, under the user's names.
-    fn rebind(&mut self, found: &AsyncTrait) {
-        self.names
-            .retain(|name| !name.ident.to_string().starts_with("__arg"));
-        self.names.extend(found.names.iter().cloned());
-        if found.receiver.is_some() {
-            self.receiver.clone_from(&found.receiver);
-        }
-    }
-
-    fn find(&self, root: &str) -> Option<&Ident> {
-        if root == "self" {
-            return self.receiver.as_ref();
-        }
-        let named = |name: &&Name| name.ident.unraw() == root;
-        self.names.iter().rfind(named).map(|name| &name.ident)
-    }
-
-    fn explain_missing(&self, placeholder: &Placeholder) -> String {
-        let Placeholder { root, text, .. } = placeholder;
-        if root == "self" {
-            return format!("`<{text}>` needs a method: this function has no `self`");
-        }
-        if let ("_", Some(position)) = (root.as_str(), self.nameless) {
-            return format!(
-                "the argument at position {position} has no name; replace `_` by a name to use it in the key"
-            );
-        }
-        let mut names: Vec<String> = self
-            .names
-            .iter()
-            .map(|name| name.ident.unraw().to_string())
-            .collect();
-        names.dedup();
-        let known = || names.iter().map(String::as_str);
-        let hint = match (nearest(root, known()), names.len()) {
-            (Some(name), _) => format!("did you mean `<{name}>`?"),
-            (None, 0) if self.receiver.is_some() => {
-                "this method has no arguments but `self`".into()
-            }
-            (None, 0) => "this function has no arguments".into(),
-            (None, 1) => format!("the only argument is {}", listed(known())),
-            (None, _) => format!("the arguments are {}", listed(known())),
-        };
-        format!("no argument named `{root}` for the placeholder `<{text}>`: {hint}")
     }
 }
 
@@ -357,7 +304,7 @@ impl<'a> Plan<'a> {
         };
         // The user's own span for keyword and braces: "borrow of moved value" then knows the variable's name.
         let (keyword, moved) = (Token![async](keyword), Token![move](keyword));
-        let mut block = Group::new(proc_macro2::Delimiter::Brace, inner);
+        let mut block = Group::new(Delimiter::Brace, inner);
         block.set_span(keyword.span);
         quote!(#keyword #moved #block)
     }
@@ -458,14 +405,6 @@ impl<'a> Plan<'a> {
     }
 }
 
-/// `#krate::__private`, where `#krate` is `::verrou` unless told otherwise.
-pub(crate) fn private(krate: Option<&syn::Path>) -> TokenStream {
-    match krate {
-        Some(path) => quote_spanned!(Span::mixed_site()=> #path::__private),
-        None => quote_spanned!(Span::mixed_site()=> ::verrou::__private),
-    }
-}
-
 fn capture(cfgs: &[Attribute], name: &Ident) -> TokenStream {
     quote_spanned!(Span::mixed_site()=> #(#cfgs)* let _ = &#name;)
 }
@@ -473,7 +412,7 @@ fn capture(cfgs: &[Attribute], name: &Ident) -> TokenStream {
 /// Whether the tokens name `name`. Too often rather than too seldom: a field of that name counts.
 fn mentions(tokens: &TokenStream, name: &Ident) -> bool {
     tokens.clone().into_iter().any(|token| match token {
-        TokenTree::Ident(ident) => ident == *name,
+        TokenTree::Ident(ident) => ident.unraw() == name.unraw(),
         TokenTree::Group(group) => mentions(&group.stream(), name),
         _ => false,
     })
@@ -498,86 +437,4 @@ fn with_receiver(tokens: TokenStream, receiver: &Ident) -> TokenStream {
         other => other,
     };
     tokens.into_iter().map(replace).collect()
-}
-
-/// The expression that renders one template.
-fn render(key: &Key, scope: &Scope, private: &TokenStream, errors: &mut Errors) -> TokenStream {
-    let steps: Vec<TokenStream> = key
-        .template
-        .pieces
-        .iter()
-        .filter_map(|piece| match piece {
-            Piece::Text(text) => Some(
-                quote_spanned!(Span::mixed_site()=> #private::Key::lit(&mut __verrou_key, #text);),
-            ),
-            Piece::Value(placeholder) => {
-                let Some(ident) = scope.find(&placeholder.root) else {
-                    let message = scope.explain_missing(placeholder);
-                    errors.push_in(&key.literal, Some(&placeholder.range), &message);
-                    return None;
-                };
-                let value = value(placeholder, ident, &key.literal, errors)?;
-                Some(step(placeholder, &value, private))
-            }
-        })
-        .collect();
-    quote_spanned! {Span::mixed_site()=> {
-        let mut __verrou_key = #private::Key::new();
-        #(#steps)*
-        __verrou_key
-    }}
-}
-
-pub(crate) fn step(
-    placeholder: &Placeholder,
-    value: &TokenStream,
-    private: &TokenStream,
-) -> TokenStream {
-    let name = &placeholder.text;
-    quote_spanned!(Span::mixed_site()=> #private::Key::part(&mut __verrou_key, #name, #value);)
-}
-
-/// `&arg` at the place of the parameter, or `&arg.field` at the place of the literal: where rustc shall report a value
-/// without `Display`. The name resolves as the parameter does, also when both come from a `macro_rules!`.
-pub(crate) fn value(
-    placeholder: &Placeholder,
-    root: &Ident,
-    literal: &LitStr,
-    errors: &mut Errors,
-) -> Option<TokenStream> {
-    if placeholder.fields.is_empty() {
-        return Some(quote_spanned!(Span::mixed_site().located_at(root.span())=> &#root));
-    }
-    let mut root = root.clone();
-    root.set_span(literal.span().resolved_at(root.span()));
-    let site = Span::mixed_site().located_at(literal.span());
-    let mut value = quote_spanned!(site=> &#root);
-    for field in &placeholder.fields {
-        let Some(member) = member(field, site) else {
-            errors.push_in(
-                literal,
-                Some(&placeholder.range),
-                &format!(
-                    "`{field}` in `<{}>` cannot be the name of a field",
-                    placeholder.text
-                ),
-            );
-            return None;
-        };
-        value.extend(quote_spanned!(site=> .#member));
-    }
-    Some(value)
-}
-
-/// A field's name as a token: a number, a name, or a keyword as a raw name.
-fn member(field: &str, span: Span) -> Option<TokenStream> {
-    if let Ok(index) = field.parse::<u32>() {
-        return Some(syn::Index { index, span }.to_token_stream());
-    }
-    if syn::parse_str::<Ident>(field).is_ok() {
-        return Some(Ident::new(field, span).to_token_stream());
-    }
-    let raw_exists = !matches!(field, "self" | "Self" | "super" | "crate" | "_");
-    let keyword = syn::parse::Parser::parse_str(Ident::parse_any, field).is_ok();
-    (raw_exists && keyword).then(|| Ident::new_raw(field, span).to_token_stream())
 }

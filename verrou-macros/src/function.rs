@@ -40,7 +40,6 @@ pub(crate) struct Name {
 impl Function {
     /// Reads the item, or tells what it is instead of a function with a body.
     pub(crate) fn parse(item: TokenStream, errors: &mut Errors) -> Option<Self> {
-        let first = item.clone().into_iter().next();
         let mut function = None;
         let parser = |input: ParseStream<'_>| {
             function = Self::read(input, errors)?;
@@ -48,12 +47,7 @@ impl Function {
             input.parse::<TokenStream>().map(drop)
         };
         if let Err(error) = parser.parse2(item) {
-            let broken = first.is_none();
-            errors.push_error(if broken {
-                syn::Error::new(Span::call_site(), "`#[locked]` goes on an `async fn`")
-            } else {
-                error
-            });
+            errors.push_error(error);
         }
         function
     }
@@ -385,5 +379,112 @@ impl AsyncTrait {
             names,
             receiver,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proc_macro2::TokenStream;
+
+    fn expanded(item: &str) -> String {
+        let arguments = "\"t:<a>\"".parse().expect("tokens");
+        let item = item.parse().expect("tokens");
+        crate::expand::locked(arguments, item).to_string()
+    }
+
+    /// An editor sends half-typed code; without the item it would lose all it knows of the file.
+    #[test]
+    fn what_is_no_function_is_an_error_and_stays() {
+        for item in [
+            "struct A;",
+            "impl A {}",
+            "fn",
+            "fn f",
+            "async fn f(",
+            "async",
+            "pub",
+            "#[a]",
+            "fn f(a: u8);",
+            "const fn f(a: u8) {}",
+            "default fn f() {}",
+            "default!{}",
+            "fn f(a: u8) -> u8 { async move {} }",
+            "fn f(a: u8) -> impl Future<Output = ()> { async move {} }",
+            "fn f(a: u8) -> impl Future<Output = R> { Box::pin() }",
+            "fn f(a: u8) -> impl Future { async }",
+            "async fn f(a: u8) -> ! {}",
+            "async fn f(a: u8) {}",
+            "x",
+            "",
+        ] {
+            let Ok(tokens) = item.parse::<TokenStream>() else {
+                continue;
+            };
+            let output = expanded(item);
+            assert!(output.contains("compile_error"), "{item}: {output}");
+            assert!(output.ends_with(&tokens.to_string()), "{item}: {output}");
+        }
+    }
+
+    #[test]
+    fn a_body_with_broken_code_is_left_to_rustc() {
+        let output = expanded(
+            "pub default async unsafe fn f<'a, T>(a: &'a T) -> R where T: U { let x = ; }",
+        );
+        assert!(!output.contains("compile_error"), "{output}");
+        assert!(
+            output.starts_with(
+                "pub default async unsafe fn f < 'a , T > (a : & 'a T) -> R where T : U {"
+            ),
+            "{output}"
+        );
+        assert!(output.contains("{ let x = ; }"), "{output}");
+    }
+
+    #[test]
+    fn futures_are_recognised_however_they_are_written() {
+        for (output, body) in [
+            ("impl Future<Output = R> + Send", "async move { a }"),
+            (
+                "Pin<Box<dyn Future<Output = R>>>",
+                "Box::pin(async move { a })",
+            ),
+            (
+                "Pin<Box<dyn Future<Output = R> + Send + 'a>>",
+                "::std::boxed::Box::pin(async { a },)",
+            ),
+            ("BoxFuture<'a, R>", "async move { a }.boxed()"),
+            (
+                "futures::future::LocalBoxFuture<'a, R>",
+                "async move { a }.boxed_local()",
+            ),
+        ] {
+            let expanded = expanded(&format!("fn f(a: u8) -> {output} {{ {body} }}"));
+            assert!(!expanded.contains("compile_error"), "{expanded}");
+            assert!(
+                expanded.contains("let __verrou_body : R = { a }"),
+                "{expanded}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_may_run_before_the_future_is_refused() {
+        for body in [
+            "let b = a; async move { b }",
+            "if a { return Box::pin(async {}) } Box::pin(async move { a })",
+            "Box::pin(wrap(async move { a }))",
+            "wrap(async move { a })",
+            "async move { a }.map(f)",
+            "Arc::pin(async move { a })",
+        ] {
+            let expanded = expanded(&format!(
+                "fn f(a: u8) -> impl Future<Output = R> {{ {body} }}"
+            ));
+            assert!(
+                expanded.contains("one `async move` block"),
+                "{body}: {expanded}"
+            );
+        }
     }
 }

@@ -7,7 +7,7 @@ use syn::parse::{ParseStream, Parser as _};
 use syn::{Expr, LitStr, Path, Token};
 
 use crate::errors::{Errors, listed, nearest};
-use crate::expand::{private, step, value};
+use crate::render::{private, step, value};
 use crate::template::{self, Piece, Placeholder, Template};
 
 pub(crate) fn key(arguments: TokenStream) -> TokenStream {

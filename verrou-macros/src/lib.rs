@@ -9,6 +9,7 @@ mod errors;
 mod expand;
 mod function;
 mod key;
+mod render;
 mod template;
 
 /// Runs an async function under one or several locks: acquires before the body, releases after it.

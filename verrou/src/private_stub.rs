@@ -108,7 +108,7 @@ pub fn current() -> Result<Verrou, Error> {
     Err(Error::NotInitialized)
 }
 
-#[allow(missing_docs, clippy::missing_errors_doc)]
+#[allow(missing_docs, clippy::missing_errors_doc, clippy::manual_async_fn)]
 pub fn acquire<const N: usize>(
     verrou: Result<Verrou, Error>,
     store: Option<&'static str>,
