@@ -1,12 +1,14 @@
-//! Named locks for async Rust.
+#![doc = include_str!("../README.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 // `#[locked]` expands to paths into `::verrou`, also in this crate's own tests and examples.
-#[cfg_attr(not(test), expect(unused_extern_crates))]
+#[allow(unused_extern_crates)]
 extern crate self as verrou;
 
 mod body;
 mod call;
 mod clock;
+pub mod docs;
 pub mod drivers;
 mod error;
 mod guard;
@@ -19,6 +21,7 @@ mod options;
 mod owner;
 mod reentry;
 mod registered;
+// The crate's own name is taken by the `extern crate` above.
 #[path = "verrou.rs"]
 mod registry;
 mod scope;
@@ -39,3 +42,9 @@ pub use scope::{ScopeGuard, current, global, init};
 pub use serialized::SerializedLock;
 pub use store::LockStore;
 pub use token::FencingToken;
+#[cfg(feature = "macros")]
+pub use verrou_macros::{key, locked};
+
+#[doc(hidden)]
+#[path = "private.rs"]
+pub mod __private;

@@ -1,0 +1,67 @@
+//! The examples in the documentation of `#[locked]` and `key!`, word for word.
+#![deny(warnings)]
+
+use verrou::FencingToken;
+
+type BankError = Box<dyn std::error::Error + Send + Sync>;
+type ReportError = BankError;
+
+pub struct Account {
+    id: u64,
+}
+
+async fn withdraw(_: u64, _: i64) -> Result<(), BankError> {
+    Ok(())
+}
+
+async fn deposit(_: u64, _: i64) -> Result<(), BankError> {
+    Ok(())
+}
+
+async fn book(_: &Account, _: &Account, _: i64, _: FencingToken) -> Result<(), BankError> {
+    Ok(())
+}
+
+async fn build_report(_: &str) -> Result<(), ReportError> {
+    Ok(())
+}
+
+pub mod single {
+    use super::*;
+
+    use verrou::locked;
+
+    #[locked("transfer:<from>")]
+    pub async fn transfer(from: u64, to: u64, amount: i64) -> Result<(), BankError> {
+        withdraw(from, amount).await?;
+        deposit(to, amount).await?;
+        Ok(())
+    }
+}
+
+pub mod several {
+    use super::*;
+
+    use verrou::locked;
+
+    #[locked("account:<from.id>", "account:<to.id>", ttl = "10s", wait = "2s", guard = lock)]
+    pub async fn transfer(from: &Account, to: &Account, amount: i64) -> Result<(), BankError> {
+        book(from, to, amount, lock.token()).await?;
+        lock.check()?;
+        Ok(())
+    }
+
+    /// One worker of the fleet builds the report; the others have nothing to do.
+    #[locked("report:<day>", wait = never, on_busy = skip, store = "jobs")]
+    pub async fn nightly_report(day: &str) -> Result<(), ReportError> {
+        build_report(day).await
+    }
+}
+
+fn main() -> Result<(), BankError> {
+    use verrou::key;
+
+    let key = key!("seat:<row>:<number>", row = "a:b", number = 7)?;
+    assert_eq!(key, "seat:a%3Ab:7");
+    Ok(())
+}

@@ -1,0 +1,53 @@
+//! The future is `Send` when the body is, and otherwise compiles all the same.
+#![deny(warnings)]
+
+use std::cell::Cell;
+use std::fmt;
+use std::rc::Rc;
+
+use verrou::{Error, locked};
+
+/// `Send`, but a reference to it is not.
+pub struct NotSync(Cell<u8>);
+
+impl fmt::Display for NotSync {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.get().fmt(f)
+    }
+}
+
+#[locked("t:<a>", when = a.0.get() > 0, on_busy = skip)]
+pub async fn not_sync_argument(a: NotSync) -> Result<Option<u8>, Error> {
+    Ok(Some(a.0.get()))
+}
+
+#[locked("t:<a>:<b.0>", guard = guard)]
+pub async fn sendable(a: String, b: (u8, u8)) -> Result<u8, Error> {
+    std::future::ready(()).await;
+    guard.check()?;
+    drop(a);
+    Ok(b.1)
+}
+
+#[locked("t:<text>")]
+pub async fn not_sendable(text: Rc<str>) -> Result<usize, Error> {
+    std::future::ready(()).await;
+    Ok(text.len())
+}
+
+#[locked("t:<n>")]
+pub async fn recursive(n: u32) -> Result<u32, Error> {
+    if n == 0 {
+        return Ok(0);
+    }
+    Ok(Box::pin(recursive(n - 1)).await? + 1)
+}
+
+fn assert_send<T: Send>(_: T) {}
+
+fn main() {
+    assert_send(not_sync_argument(NotSync(Cell::new(1))));
+    assert_send(sendable(String::new(), (1, 2)));
+    assert_send(recursive(3));
+    drop(not_sendable(Rc::from("x")));
+}

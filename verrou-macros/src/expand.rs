@@ -1,0 +1,440 @@
+//! What `#[locked]` makes of a function: render the keys, acquire, run the body inside `hold`, release.
+//!
+//! Three rules keep it out of the user's way. All names begin with `__verrou_`, because a name in a pattern that is a
+//! constant of the user's would be compared with it. All tokens are at the mixed site, so that lints take them for
+//! another crate's, but for those whose place a message of rustc should show. All paths are absolute.
+
+use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream, TokenTree};
+use quote::{ToTokens, format_ident, quote, quote_spanned};
+use syn::ext::IdentExt as _;
+use syn::spanned::Spanned as _;
+use syn::visit_mut::{VisitMut, visit_type_mut};
+use syn::{Attribute, Expr, Token, Type};
+
+use crate::args::{Args, OnBusy, OnLost, Time, Waiting};
+use crate::errors::Errors;
+use crate::function::{AsyncTrait, Function, Shape, replace_async_block};
+use crate::render::{Scope, private, render};
+
+pub(crate) fn locked(arguments: TokenStream, item: TokenStream) -> TokenStream {
+    let mut errors = Errors::default();
+    let mut args = Args::parse(arguments, &mut errors);
+    if args.guard.is_some() {
+        args.when = None;
+    }
+    let expanded = Function::parse(item.clone(), &mut errors)
+        .and_then(|function| function.locked(&args, &mut errors));
+    // The function stays when the arguments are wrong: all who call it go on type-checking.
+    let mut tokens = errors.to_tokens();
+    tokens.extend(expanded.unwrap_or(item));
+    tokens
+}
+
+impl Function {
+    fn locked(mut self, args: &Args, errors: &mut Errors) -> Option<TokenStream> {
+        let shape = self.shape(errors);
+        self.refuse_a_second_locked(errors);
+        self.refuse_a_guard_named_like_an_argument(args, errors);
+        let shape = shape?;
+        let ret = self.checked_output(errors)?;
+        let mut scope = Scope::new(&self);
+        let body = match shape {
+            Shape::Async(keyword) => {
+                let mut user = TokenStream::new();
+                self.brace
+                    .surround(&mut user, |tokens| tokens.extend(self.body.clone()));
+                Plan::new(args, ret, &scope, errors).wrap(&user, keyword)
+            }
+            Shape::Block => replace_async_block(&self.body, &mut |keyword, block| {
+                let Some(found) = AsyncTrait::find(block) else {
+                    let user = block.to_token_stream();
+                    let locked = Plan::new(args, ret.clone(), &scope, errors).wrap(&user, keyword);
+                    return braced_like(block, locked);
+                };
+                scope.rebind(&found);
+                let user = found.user.to_token_stream();
+                let locked = Plan::new(args, ret.clone(), &scope, errors).wrap(&user, keyword);
+                let locked = braced_like(&found.user, locked);
+                let (before, after) = (&found.before, &found.after);
+                braced_like(block, quote!(#before #locked #after))
+            })?,
+        };
+        Some(self.with_body(&body))
+    }
+
+    /// Two of them take their locks one inside the other, in no common order with other functions.
+    fn refuse_a_second_locked(&mut self, errors: &mut Errors) {
+        self.attrs.retain(|attr| {
+            let last = attr.path().segments.last();
+            let second = last.is_some_and(|segment| segment.ident == "locked");
+            if second {
+                errors.push_at(
+                    attr.path(),
+                    "a second `#[locked]` takes its locks one inside the other, which can deadlock; name all keys in one: `#[locked(\"a\", \"b\")]`",
+                );
+            }
+            !second
+        });
+    }
+
+    fn refuse_a_guard_named_like_an_argument(&self, args: &Args, errors: &mut Errors) {
+        let Some(guard) = &args.guard else { return };
+        if self.names().iter().any(|name| name.ident == *guard) {
+            errors.push(
+                guard.span(),
+                format_args!("`{guard}` is the name of an argument; give the guard another one"),
+            );
+        }
+    }
+
+    /// The return type, ready to be repeated in the body.
+    fn checked_output(&self, errors: &mut Errors) -> Option<Type> {
+        let output = self.output();
+        let message = "a `#[locked]` function must be able to return a lock error";
+        match &output {
+            Some(Type::Never(never)) => {
+                errors.push(
+                    never.span(),
+                    format_args!("{message}, so it cannot return `!`"),
+                );
+                return None;
+            }
+            Some(Type::Tuple(tuple)) if tuple.elems.is_empty() => {}
+            Some(_) => {
+                let mut output = output?;
+                Nameable.visit_type_mut(&mut output);
+                return Some(output);
+            }
+            None => {}
+        }
+        errors.push(
+            self.sig.ident.span(),
+            format_args!(
+                "{message}: make it return `Result<(), E>` where `E: From<verrou::Error>`"
+            ),
+        );
+        None
+    }
+
+    /// The whole signature is printed as it was: parts that this crate does not know would be lost otherwise.
+    fn with_body(&self, body: &TokenStream) -> TokenStream {
+        let Self {
+            attrs,
+            vis,
+            default,
+            sig,
+            brace,
+            inner_attrs,
+            ..
+        } = self;
+        let mut block = TokenStream::new();
+        brace.surround(&mut block, |tokens| {
+            tokens.extend(quote!(#(#inner_attrs)* #body));
+        });
+        quote!(#(#attrs)* #vis #default #sig #block)
+    }
+}
+
+fn braced_like(group: &Group, stream: TokenStream) -> Group {
+    let mut braced = Group::new(Delimiter::Brace, stream);
+    braced.set_span(group.span());
+    braced
+}
+
+/// `impl Trait` cannot be written where a type is repeated; `_` can.
+struct Nameable;
+
+impl VisitMut for Nameable {
+    fn visit_type_mut(&mut self, ty: &mut Type) {
+        if let Type::ImplTrait(unnameable) = ty {
+            let span = unnameable.impl_token.span;
+            *ty = Type::Verbatim(Token![_](span).to_token_stream());
+        }
+        visit_type_mut(self, ty);
+    }
+}
+
+/// All that the generated code is made of.
+struct Plan<'a> {
+    args: &'a Args,
+    /// The return type of the future, `impl Trait` as `_`.
+    ret: Type,
+    scope: &'a Scope,
+    /// One expression of type `Key` for each template.
+    keys: Vec<TokenStream>,
+    /// `::verrou::__private`
+    private: TokenStream,
+}
+
+impl<'a> Plan<'a> {
+    fn new(args: &'a Args, ret: Type, scope: &'a Scope, errors: &mut Errors) -> Self {
+        let private = private(args.krate.as_ref());
+        let keys = args
+            .keys
+            .iter()
+            .map(|key| render(key, scope, &private, errors))
+            .collect();
+        Self {
+            args,
+            ret,
+            scope,
+            keys,
+            private,
+        }
+    }
+
+    /// The statements around `user`, a block; `keyword` is the `async` that the user wrote.
+    fn wrap(&self, user: &TokenStream, keyword: Span) -> TokenStream {
+        let Self { ret, private, .. } = self;
+        let acquire = self.acquire();
+        let body = self.body(user, keyword);
+        let site = Span::mixed_site();
+        let (take, borrowed, owned) = match &self.args.when {
+            None => (
+                acquire,
+                quote_spanned!(site=> ::core::option::Option::Some(&__verrou_guard)),
+                quote_spanned!(site=> ::core::option::Option::Some(__verrou_guard)),
+            ),
+            Some(when) => {
+                let when = self.typed(&quote_spanned!(site=> ::core::primitive::bool), when);
+                (
+                    quote_spanned!(site=> match #when {
+                        true => ::core::option::Option::Some(#acquire),
+                        false => ::core::option::Option::None,
+                    }),
+                    quote_spanned!(site=> ::core::option::Option::as_ref(&__verrou_guard)),
+                    quote_spanned!(site=> __verrou_guard),
+                )
+            }
+        };
+        let held = self
+            .args
+            .guard
+            .as_ref()
+            .map(|_| quote_spanned!(Span::mixed_site()=> let __verrou_held = &__verrou_guard;));
+        quote_spanned! {Span::mixed_site()=>
+            let __verrou_guard = #take;
+            #held
+            let __verrou_output = match #private::hold(#borrowed, #body).await {
+                ::core::result::Result::Ok(__verrou_output) => __verrou_output,
+                ::core::result::Result::Err(__verrou_error) =>
+                    <#ret as #private::Output>::from_lock_error(__verrou_error),
+            };
+            #private::release(#owned).await;
+            #[allow(clippy::implicit_return)]
+            __verrou_output
+        }
+    }
+
+    /// An expression for the guard; it returns from the function when there is none.
+    fn acquire(&self) -> TokenStream {
+        let Self {
+            ret, private, keys, ..
+        } = self;
+        let verrou = match &self.args.verrou {
+            Some(verrou) => {
+                let verrou = self.in_scope(verrou);
+                quote_spanned!(Span::mixed_site()=> #private::given(&(#verrou)))
+            }
+            None => quote_spanned!(Span::mixed_site()=> #private::current()),
+        };
+        let store = match &self.args.store {
+            Some(name) => quote_spanned!(Span::mixed_site()=> ::core::option::Option::Some(#name)),
+            None => quote_spanned!(Span::mixed_site()=> ::core::option::Option::None),
+        };
+        let options = self.options();
+        let on_busy = self.on_busy();
+        // Statements of their own: no reference to an argument, and no formatter, may live across the await.
+        quote_spanned! {Span::mixed_site()=> {
+            let __verrou_keys = [#(#keys),*];
+            let __verrou_instance = #verrou;
+            let __verrou_options = #options;
+            match #private::acquire(__verrou_instance, #store, __verrou_options, __verrou_keys).await {
+                ::core::result::Result::Ok(__verrou_guard) => __verrou_guard,
+                ::core::result::Result::Err(__verrou_error) => {
+                    #on_busy
+                    return <#ret as #private::Output>::from_lock_error(__verrou_error);
+                }
+            }
+        }}
+    }
+
+    fn on_busy(&self) -> Option<TokenStream> {
+        let Self { ret, private, .. } = self;
+        let value = match self.args.on_busy.as_ref()? {
+            OnBusy::Skip => {
+                quote_spanned!(Span::mixed_site()=> <#ret as #private::Skip>::skipped())
+            }
+            OnBusy::Value(value) => self.in_scope(value),
+        };
+        Some(quote_spanned! {Span::mixed_site()=>
+            if #private::Error::is_busy(&__verrou_error) {
+                let __verrou_value: #ret = #value;
+                #[allow(unreachable_code)]
+                return __verrou_value;
+            }
+        })
+    }
+
+    /// The body as a future. The type is said three times, each for a reason: the `if let` tells rustc the output
+    /// before it reads the body (coercions, `?`), the typed `let` keeps the user's own braces without a lint, and the
+    /// path at the end is what a diverging body makes unreachable.
+    fn body(&self, user: &TokenStream, keyword: Span) -> TokenStream {
+        let ret = &self.ret;
+        // With the user's span the note "return type inferred to be .. here" shows the return type.
+        let edge = Ident::new("__verrou_ret", ret.span());
+        let captures = self.captures(user);
+        let guard = self
+            .args
+            .guard
+            .as_ref()
+            .map(|name| quote_spanned!(Span::mixed_site()=> let #name = __verrou_held;));
+        let inner = quote_spanned! {Span::mixed_site()=>
+            #captures
+            if let ::core::option::Option::Some(#edge) = ::core::option::Option::None::<#ret> {
+                #[allow(unreachable_code)]
+                return #edge;
+            }
+            #guard
+            // A body that ends in `panic!()` would be reported for the `let`, which the user did not write.
+            #[allow(clippy::diverging_sub_expression)]
+            let __verrou_body: #ret = #user;
+            #[allow(unreachable_code)]
+            __verrou_body
+        };
+        // The user's own span for keyword and braces: "borrow of moved value" then knows the variable's name.
+        let (keyword, moved) = (Token![async](keyword), Token![move](keyword));
+        let mut block = Group::new(Delimiter::Brace, inner);
+        block.set_span(keyword.span);
+        quote!(#keyword #moved #block)
+    }
+
+    /// Moves every argument that the body names into it as a whole, so that it drops before the release. By itself
+    /// `async move` takes the fields that are named, and leaves the others to the end of the function.
+    fn captures(&self, user: &TokenStream) -> TokenStream {
+        let mut captures = TokenStream::new();
+        if let Some(receiver) = self
+            .scope
+            .receiver
+            .as_ref()
+            .filter(|name| mentions(user, name))
+        {
+            captures.extend(capture(&[], receiver));
+        }
+        for name in self
+            .scope
+            .names
+            .iter()
+            .filter(|name| mentions(user, &name.ident))
+        {
+            captures.extend(capture(&name.cfgs, &name.ident));
+        }
+        captures
+    }
+
+    fn options(&self) -> TokenStream {
+        let Self { args, private, .. } = self;
+        let site = Span::mixed_site();
+        let label: Vec<String> = args.keys.iter().map(|key| key.literal.value()).collect();
+        let label = label.join(", ");
+        let time = |time: &Option<Time>| time.as_ref().map(|time| self.time(time));
+        let typed = |ty, value: &Option<Expr>| {
+            let ty = quote_spanned!(site=> ::core::primitive::#ty);
+            value.as_ref().map(|value| self.typed(&ty, value))
+        };
+        let on_lost = args.on_lost.as_ref().map(|on_lost| match on_lost {
+            OnLost::Cancel => quote_spanned!(site=> #private::OnLost::Cancel),
+            OnLost::Continue => quote_spanned!(site=> #private::OnLost::Continue),
+        });
+        let settings = [
+            ("label", Some(quote_spanned!(site=> #label))),
+            ("ttl", time(&args.ttl)),
+            ("wait", args.wait.as_ref().map(|wait| self.waiting(wait))),
+            ("max_hold", time(&args.max_hold)),
+            ("min_hold", time(&args.min_hold)),
+            ("renew", typed(format_ident!("bool"), &args.renew)),
+            ("attempts", typed(format_ident!("u32"), &args.attempts)),
+            ("delay", time(&args.delay)),
+            ("on_lost", on_lost),
+        ];
+        let none = quote_spanned!(site=> #private::LockOptions::new());
+        settings.into_iter().fold(none, |options, (name, value)| {
+            let Some(value) = value else { return options };
+            let setter = Ident::new(name, site);
+            quote_spanned!(site=> #private::LockOptions::#setter(#options, #value))
+        })
+    }
+
+    fn waiting(&self, wait: &Waiting) -> TokenStream {
+        let private = &self.private;
+        let site = Span::mixed_site();
+        match wait {
+            Waiting::Forever => quote_spanned!(site=> #private::Wait::Forever),
+            Waiting::Never => quote_spanned!(site=> #private::Wait::Never),
+            Waiting::For(time) => {
+                let time = self.time(time);
+                quote_spanned!(site=> #private::Wait::For(#time))
+            }
+        }
+    }
+
+    fn time(&self, time: &Time) -> TokenStream {
+        let site = Span::mixed_site();
+        match time {
+            Time::Literal(duration, _) => {
+                let (seconds, nanoseconds) = (duration.as_secs(), duration.subsec_nanos());
+                quote_spanned!(site=> ::core::time::Duration::new(#seconds, #nanoseconds))
+            }
+            Time::Expr(value) => self.typed(&quote_spanned!(site=> ::core::time::Duration), value),
+        }
+    }
+
+    /// A `let` with its type: a wrong value is reported at the value, without a quote of the setter.
+    fn typed(&self, ty: &TokenStream, value: &Expr) -> TokenStream {
+        let value = self.in_scope(value);
+        quote_spanned!(Span::mixed_site()=> { let __verrou_value: #ty = #value; __verrou_value })
+    }
+
+    /// An expression of the user's; under `#[async_trait]` `self` has another name.
+    fn in_scope(&self, value: &Expr) -> TokenStream {
+        let tokens = value.to_token_stream();
+        match &self.scope.receiver {
+            Some(receiver) if *receiver != "self" => with_receiver(tokens, receiver),
+            _ => tokens,
+        }
+    }
+}
+
+fn capture(cfgs: &[Attribute], name: &Ident) -> TokenStream {
+    quote_spanned!(Span::mixed_site()=> #(#cfgs)* let _ = &#name;)
+}
+
+/// Whether the tokens name `name`. Too often rather than too seldom: a field of that name counts.
+fn mentions(tokens: &TokenStream, name: &Ident) -> bool {
+    tokens.clone().into_iter().any(|token| match token {
+        TokenTree::Ident(ident) => ident.unraw() == name.unraw(),
+        TokenTree::Group(group) => mentions(&group.stream(), name),
+        _ => false,
+    })
+}
+
+fn with_receiver(tokens: TokenStream, receiver: &Ident) -> TokenStream {
+    let replace = |token| match token {
+        TokenTree::Ident(ident) if ident == "self" => Ident::new(
+            &receiver.to_string(),
+            ident
+                .span()
+                .located_at(ident.span())
+                .resolved_at(receiver.span()),
+        )
+        .into(),
+        TokenTree::Group(group) => {
+            let mut replaced =
+                Group::new(group.delimiter(), with_receiver(group.stream(), receiver));
+            replaced.set_span(group.span());
+            replaced.into()
+        }
+        other => other,
+    };
+    tokens.into_iter().map(replace).collect()
+}

@@ -1,0 +1,161 @@
+//! `key!`: the text of a key, outside of a function under `#[locked]`.
+
+use proc_macro2::{Ident, Span, TokenStream};
+use quote::{format_ident, quote_spanned};
+use syn::ext::IdentExt as _;
+use syn::parse::{ParseStream, Parser as _};
+use syn::{Expr, LitStr, Path, Token};
+
+use crate::errors::{Errors, listed, nearest};
+use crate::render::{private, step, value};
+use crate::template::{self, Piece, Placeholder, Template};
+
+pub(crate) fn key(arguments: TokenStream) -> TokenStream {
+    let mut errors = Errors::default();
+    let parser = |input: ParseStream<'_>| Arguments::read(input, &mut errors);
+    let expanded = match parser.parse2(arguments) {
+        Ok(arguments) => arguments.render(&mut errors),
+        Err(error) => {
+            errors.push_error(error);
+            // Of the right type, so that the code around it goes on type-checking.
+            let private = private(None);
+            quote_spanned!(Span::mixed_site()=> #private::Key::finish(#private::Key::new()))
+        }
+    };
+    if errors.is_empty() {
+        return expanded;
+    }
+    let errors = errors.to_tokens();
+    quote_spanned!(Span::mixed_site()=> { #errors #expanded })
+}
+
+struct Arguments {
+    literal: LitStr,
+    template: Template,
+    values: Vec<(Ident, Expr)>,
+    krate: Option<Path>,
+}
+
+impl Arguments {
+    fn read(input: ParseStream<'_>, errors: &mut Errors) -> syn::Result<Self> {
+        let literal: LitStr = input.parse().map_err(|error| {
+            syn::Error::new(
+                error.span(),
+                "`key!` needs a string literal, as in `key!(\"transfer:<from>\", from = 7)`",
+            )
+        })?;
+        let (template, mistakes) = template::parse(&literal.value());
+        for mistake in mistakes {
+            errors.push_in(&literal, mistake.range.as_ref(), &mistake.message);
+        }
+        let mut arguments = Self {
+            literal,
+            template,
+            values: Vec::new(),
+            krate: None,
+        };
+        while !input.is_empty() {
+            input.parse::<Token![,]>()?;
+            if input.is_empty() {
+                break;
+            }
+            let name = input.call(Ident::parse_any)?;
+            if name == "crate" {
+                input.parse::<Token![=]>()?;
+                arguments.krate = Some(input.call(Path::parse_mod_style)?);
+                continue;
+            }
+            let value = if input.parse::<Option<Token![=]>>()?.is_some() {
+                input.parse()?
+            } else {
+                syn::parse_quote!(#name)
+            };
+            if arguments.position(&name.unraw().to_string()).is_some() {
+                errors.push(name.span(), format_args!("`{name}` is given twice"));
+            } else {
+                arguments.values.push((name, value));
+            }
+        }
+        Ok(arguments)
+    }
+
+    fn position(&self, name: &str) -> Option<usize> {
+        self.values
+            .iter()
+            .position(|(known, _)| known.unraw() == name)
+    }
+
+    fn render(&self, errors: &mut Errors) -> TokenStream {
+        let site = Span::mixed_site();
+        let private = private(self.krate.as_ref());
+        let mut all_found = true;
+        let mut used = vec![false; self.values.len()];
+        let mut steps = Vec::new();
+        for piece in &self.template.pieces {
+            match piece {
+                Piece::Text(text) => {
+                    steps
+                        .push(quote_spanned!(site=> #private::Key::lit(&mut __verrou_key, #text);));
+                }
+                Piece::Value(placeholder) => match self.position(&placeholder.root) {
+                    None => {
+                        all_found = false;
+                        let message = self.explain_missing(placeholder);
+                        errors.push_in(&self.literal, Some(&placeholder.range), &message);
+                    }
+                    Some(position) => {
+                        used[position] = true;
+                        let bound = self.bound(position);
+                        if let Some(value) = value(placeholder, &bound, &self.literal, errors) {
+                            steps.push(step(placeholder, &value, &private));
+                        }
+                    }
+                },
+            }
+        }
+        // A misspelt placeholder leaves its value unused; one message is enough.
+        let unused = self
+            .values
+            .iter()
+            .zip(used)
+            .filter(|(_, used)| all_found && !used);
+        for ((name, _), _) in unused {
+            errors.push(name.span(), format_args!("`{name}` is not used in the key"));
+        }
+        let values = self.values.iter().map(|(_, value)| value);
+        let bound = (0..self.values.len()).map(|position| self.bound(position));
+        // A `match`, so that each value is evaluated once and its temporaries live as long as it is used.
+        quote_spanned! {site=> {
+            let mut __verrou_key = #private::Key::new();
+            match (#(&(#values),)*) {
+                (#(#bound,)*) => { #(#steps)* }
+            }
+            #private::Key::finish(__verrou_key)
+        }}
+    }
+
+    /// Where the value at `position` is bound: our name, the user's place.
+    fn bound(&self, position: usize) -> Ident {
+        let place = self.values[position].0.span();
+        format_ident!(
+            "__verrou_{position}",
+            span = Span::mixed_site().located_at(place)
+        )
+    }
+
+    fn explain_missing(&self, placeholder: &Placeholder) -> String {
+        let Placeholder { root, text, .. } = placeholder;
+        let names: Vec<String> = self
+            .values
+            .iter()
+            .map(|(name, _)| name.unraw().to_string())
+            .collect();
+        let known = || names.iter().map(String::as_str);
+        let hint = match (nearest(root, known()), names.is_empty()) {
+            (Some(name), _) => format!("did you mean `<{name}>`?"),
+            (None, true) => format!("give it a value, as in `{root} = 7`"),
+            (None, false) => format!("the values are {}", listed(known())),
+        };
+        format!("no value named `{root}` for the placeholder `<{text}>`: {hint}")
+    }
+}

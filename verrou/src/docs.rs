@@ -1,0 +1,33 @@
+//! Pages: what is promised, which driver to choose, how to test, how to write a driver, why things are as they are.
+
+#[doc = include_str!("docs/guarantees.md")]
+pub mod guarantees {}
+
+#[doc = include_str!("docs/choosing_a_driver.md")]
+pub mod choosing_a_driver {}
+
+#[doc = include_str!("docs/testing.md")]
+#[cfg(any(feature = "testkit", not(doctest)))]
+pub mod testing {}
+
+#[doc = include_str!("docs/writing_a_driver.md")]
+#[cfg(any(feature = "testkit", not(doctest)))]
+pub mod writing_a_driver {}
+
+/// Decisions that were argued, with what lost and why.
+pub mod decisions {
+    #[doc = include_str!("docs/decisions/0001-a-call-in-flight-moves.md")]
+    pub mod d0001_a_call_in_flight_moves {}
+
+    #[doc = include_str!("docs/decisions/0002-reentrancy-is-found-by-chain-and-task.md")]
+    pub mod d0002_reentrancy_is_found_by_chain_and_task {}
+
+    #[doc = include_str!("docs/decisions/0003-the-keeper-looks-up-each-second.md")]
+    pub mod d0003_the_keeper_looks_up_each_second {}
+
+    #[doc = include_str!("docs/decisions/0004-sqlite-keeps-its-own-connections.md")]
+    pub mod d0004_sqlite_keeps_its_own_connections {}
+
+    #[doc = include_str!("docs/decisions/0005-a-hand-over-can-fail.md")]
+    pub mod d0005_a_hand_over_can_fail {}
+}
