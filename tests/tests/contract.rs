@@ -185,4 +185,38 @@ found! {
         ("list_names_the_held_keys_under_a_prefix", "`list` failed"),
         ("a_release_wakes_who_watches", "is hinted"),
     ];
+    a_store_that_grants_everybody_is_found: GrantsEverybody => [
+        ("refuses_a_key_that_another_owner_holds", "another owner holds"),
+        ("keys_are_held_independently", "another owner holds"),
+        ("one_of_sixteen_is_granted_a_free_key", "exactly one"),
+    ];
+    a_store_that_extends_nothing_is_found: NothingExtends => [
+        ("renew_extends_a_lease", "what is left of a lease"),
+        ("a_repeated_acquire_extends_the_lease", "what is left of a lease"),
+        ("adopt_extends_the_lease", "what is left of a lease"),
+        ("renew_many_extends_every_lease", "what is left of a lease"),
+        ("renew_many_uses_the_ttl_of_each_request", "what is left of a lease"),
+    ];
+    a_store_that_cuts_holders_is_found: HolderCut => [
+        ("a_holder_text_of_255_bytes_comes_back", "byte for byte"),
+    ];
+    a_store_that_keeps_the_first_grants_time_is_found: GrantStays => [
+        ("a_new_grant_is_held_from_its_own_beginning", "its own beginning"),
+    ];
+    a_store_that_takes_by_renewing_is_found: RenewTakes => [
+        ("renew_of_a_free_key_is_not_held", "cannot be renewed"),
+        ("adopt_of_a_free_key_is_not_held", "cannot be adopted"),
+    ];
+    a_store_with_a_hidden_timer_is_found: NeedsARuntime => [
+        ("a_store_without_a_sibling_needs_no_runtime", "no reactor"),
+    ];
+    a_store_that_forgets_tokens_by_force_is_found: ForceForgetsToken => [
+        ("tokens_rise_over_a_force_release", "over a force release"),
+    ];
+    a_store_whose_inspect_is_stale_is_found: InspectIsStale => [
+        ("inspect_shows_the_token_of_the_grant", "that was granted"),
+    ];
+    a_store_that_never_marks_is_found: NeverMarks => [
+        ("a_driver_with_connections_marks_what_it_sends", "marks a call as sent"),
+    ];
 }

@@ -69,6 +69,24 @@ pub(crate) enum Flaw {
     NotShared,
     /// Says that it can give hints and list keys.
     Boasts,
+    /// Everybody is granted.
+    GrantsEverybody,
+    /// What extends a lease answers well and does nothing.
+    NothingExtends,
+    /// A column of 64 characters for the holder.
+    HolderCut,
+    /// The time of the first grant stays in the row.
+    GrantStays,
+    /// A renewal or an adoption of a key without a row writes one.
+    RenewTakes,
+    /// A timer within a call of a store that has no sibling.
+    NeedsARuntime,
+    /// A force release deletes the row, and there is no floor.
+    ForceForgetsToken,
+    /// Inspect shows the token of the grant before.
+    InspectIsStale,
+    /// A sibling, and no mark on any call.
+    NeverMarks,
     /// Waits for a busy engine now and then, on the thread it was called on.
     Blocks,
 }
@@ -152,7 +170,9 @@ impl FlawedStore {
 
     fn extend(&self, row: &mut Row, ttl: Duration) {
         let expiry = self.end(ttl);
-        row.expiry = if self.has(Flaw::RenewShortens) {
+        row.expiry = if self.has(Flaw::NothingExtends) {
+            row.expiry
+        } else if self.has(Flaw::RenewShortens) {
             expiry
         } else {
             row.expiry.max(expiry)
@@ -176,20 +196,30 @@ impl FlawedStore {
             .duration_since(UNIX_EPOCH)
             .map_err(StoreError::not_applied)?;
         let floor = u64::try_from(floor.as_micros()).map_err(StoreError::not_applied)?;
-        let next = if self.has(Flaw::TokenResetOnRelease) {
+        let unfloored = [Flaw::TokenResetOnRelease, Flaw::ForceForgetsToken];
+        let next = if unfloored.contains(&self.flaw) {
             previous + 1
         } else {
             floor.max(previous + 1)
         };
         let token = FencingToken::new(next).ok_or_else(|| StoreError::not_applied("overflow"))?;
+        let mut holder = request.holder.to_string();
+        if self.has(Flaw::HolderCut) {
+            holder = holder.chars().take(64).collect();
+        }
+        let mut rows = self.rows();
+        let bytes = self.bytes(&request.key);
+        let before = rows.get(&bytes).map(|row| row.granted);
         let row = Row {
             owners: vec![request.owner],
-            holder: request.holder.to_string(),
+            holder,
             token: next,
-            granted: Instant::now(),
+            granted: before
+                .filter(|_| self.has(Flaw::GrantStays))
+                .unwrap_or_else(Instant::now),
             expiry: self.end(request.ttl),
         };
-        self.rows().insert(self.bytes(&request.key), row);
+        rows.insert(bytes, row);
         Ok(Acquired::Granted { token })
     }
 }
@@ -200,6 +230,12 @@ fn token(row: &Row) -> FencingToken {
 
 impl LockStore for FlawedStore {
     async fn acquire(&self, request: AcquireRequest) -> Result<Acquired, StoreError> {
+        if self.has(Flaw::NeedsARuntime) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        if self.has(Flaw::GrantsEverybody) {
+            return self.grant(&request, 0);
+        }
         if self.has(Flaw::Blocks) && self.calls.fetch_add(1, Ordering::Relaxed) % 20 == 10 {
             std::thread::sleep(Duration::from_millis(500));
         }
@@ -246,6 +282,13 @@ impl LockStore for FlawedStore {
     }
 
     async fn renew(&self, request: RenewRequest) -> Result<Reply, StoreError> {
+        if self.has(Flaw::RenewTakes) && !self.rows().contains_key(&self.bytes(&request.key)) {
+            self.grant(
+                &AcquireRequest::new(request.key, request.owner, request.ttl),
+                0,
+            )?;
+            return Ok(Reply::Done);
+        }
         if self.has(Flaw::RenewRevives) {
             let mut rows = self.rows();
             let row = rows.get_mut(&self.bytes(&request.key));
@@ -267,6 +310,12 @@ impl LockStore for FlawedStore {
     }
 
     async fn adopt(&self, request: AdoptRequest) -> Result<Adopted, StoreError> {
+        if self.has(Flaw::RenewTakes) && !self.rows().contains_key(&self.bytes(&request.key)) {
+            self.grant(
+                &AcquireRequest::new(request.key.clone(), request.from, request.ttl),
+                0,
+            )?;
+        }
         let adopt = |row: &mut Row| {
             if !self.has(Flaw::AdoptLeavesOldOwner) {
                 row.owners.clear();
@@ -315,9 +364,13 @@ impl LockStore for FlawedStore {
         let row = rows.get(&self.bytes(&request.key));
         let shown = |row: &&Row| self.live(row) || self.has(Flaw::InspectIgnoresExpiry);
         Ok(row.filter(shown).map(|row| {
+            let mut row = row.clone();
+            if self.has(Flaw::InspectIsStale) {
+                row.token -= 1;
+            }
             Holding::new(
                 row.holder.as_str(),
-                token(row),
+                token(&row),
                 row.expiry.saturating_duration_since(now),
                 now.saturating_duration_since(row.granted),
             )
@@ -330,6 +383,9 @@ impl LockStore for FlawedStore {
         if self.has(Flaw::ForceReleaseIsAPattern) && bytes.ends_with(b"%") {
             rows.retain(|key, _| !key.starts_with(&bytes[..bytes.len() - 1]));
             return Ok(true);
+        }
+        if self.has(Flaw::ForceForgetsToken) {
+            return Ok(rows.remove(&bytes).is_some_and(|row| self.live(&row)));
         }
         let held = |row: &&mut Row| self.live(row) || self.has(Flaw::InspectIgnoresExpiry);
         Ok(match rows.get_mut(&bytes).filter(held) {
@@ -355,6 +411,10 @@ impl LockStore for FlawedStore {
             replies.push(self.renew(request).await);
         }
         replies
+    }
+
+    fn for_keeper(&self) -> Option<Self> {
+        self.has(Flaw::NeverMarks).then(|| self.clone())
     }
 
     fn capabilities(&self) -> Capabilities {
