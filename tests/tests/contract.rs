@@ -90,145 +90,159 @@ fn is_found(flaw: Flaw, cases: &[(&str, &str)]) {
     }
 }
 
-#[test]
-fn a_store_that_does_not_compare_owners_is_found() {
-    is_found(
-        Flaw::NoOwnerCompare,
-        &[
-            ("release_by_another_owner_is_not_held", "only the owner"),
-            ("renew_by_another_owner_is_not_held", "only the owner"),
-            ("adopt_from_a_wrong_owner_is_not_held", "only who knows"),
-            (
-                "a_late_release_leaves_the_next_holder_alone",
-                "cannot release",
-            ),
-        ],
-    );
+/// One test for each way to break the contract: the cases that have to find it.
+macro_rules! found {
+    ($($test:ident: $flaw:ident => [$(($case:literal, $words:literal)),* $(,)?];)*) => {$(
+        #[test]
+        fn $test() {
+            is_found(Flaw::$flaw, &[$(($case, $words)),*]);
+        }
+    )*};
 }
 
-#[test]
-fn a_store_that_resets_its_tokens_is_found() {
-    is_found(
-        Flaw::TokenResetOnRelease,
-        &[
-            ("tokens_rise_over_a_release", "tokens rise with every grant"),
-            ("tokens_rise_after_the_store_was_opened_anew", "tokens rise"),
-            ("a_token_is_not_behind_the_time", "at least the time"),
-        ],
-    );
-}
-
-#[test]
-fn a_store_without_expiry_is_found() {
-    is_found(
-        Flaw::ExpiryIgnored,
-        &[
-            (
-                "a_lease_expires_after_its_ttl",
-                "free when its time has passed",
-            ),
-            ("a_lease_of_10_ms_is_kept_exactly", "free when its time"),
-        ],
-    );
-}
-
-#[test]
-fn a_store_that_revives_leases_is_found() {
-    is_found(
-        Flaw::RenewRevives,
-        &[
-            ("an_expired_lease_cannot_be_renewed", "cannot be renewed"),
-            (
-                "renew_many_does_not_revive_an_expired_lease",
-                "cannot be renewed",
-            ),
-        ],
-    );
-}
-
-#[test]
-fn a_store_that_folds_case_is_found() {
-    is_found(
-        Flaw::KeysFolded,
-        &[
-            (
-                "keys_differ_by_case",
-                "a key that nobody else holds is granted",
-            ),
-            (
-                "namespaces_are_apart",
-                "a key that nobody else holds is granted",
-            ),
-        ],
-    );
-}
-
-#[test]
-fn a_store_that_shortens_leases_is_found() {
-    is_found(
-        Flaw::RenewShortens,
-        &[
-            ("renew_does_not_shorten_a_lease", "what is left of a lease"),
-            (
-                "renew_many_does_not_shorten_a_lease",
-                "what is left of a lease",
-            ),
-            (
-                "a_repeated_acquire_does_not_shorten_the_lease",
-                "what is left",
-            ),
-        ],
-    );
-}
-
-#[test]
-fn a_store_that_keeps_for_the_former_owner_is_found() {
-    is_found(
-        Flaw::KeepKeepsOwner,
-        &[(
-            "a_kept_key_belongs_to_no_owner",
-            "a key that another owner holds",
-        )],
-    );
-}
-
-#[test]
-fn a_store_that_marks_a_kept_key_with_zeros_is_found() {
-    is_found(
-        Flaw::KeepOwnerIsZeros,
-        &[(
-            "a_kept_key_belongs_to_no_owner",
-            "a key that another owner holds",
-        )],
-    );
-}
-
-#[test]
-fn a_store_that_hands_over_twice_is_found() {
-    is_found(
-        Flaw::AdoptLeavesOldOwner,
-        &[
-            ("a_lease_is_adopted_only_once", "handed over once"),
-            ("the_old_owner_can_do_nothing_after_an_adopt", "cannot"),
-        ],
-    );
-}
-
-#[test]
-fn a_store_that_decides_in_two_steps_is_found() {
-    is_found(
-        Flaw::TwoSteps,
-        &[("one_of_sixteen_is_granted_a_free_key", "exactly one")],
-    );
-}
-
-#[test]
-fn a_store_that_blocks_its_thread_is_found() {
-    is_found(
-        Flaw::Blocks,
-        &[(
-            "calls_do_not_block_their_thread",
-            "does not block its thread",
-        )],
-    );
+found! {
+    a_store_that_does_not_compare_owners_is_found: NoOwnerCompare => [
+        ("release_by_another_owner_is_not_held", "only the owner"),
+        ("renew_by_another_owner_is_not_held", "only the owner"),
+        ("adopt_from_a_wrong_owner_is_not_held", "only who knows"),
+        ("a_late_release_leaves_the_next_holder_alone", "cannot release"),
+    ];
+    a_store_that_resets_its_tokens_is_found: TokenResetOnRelease => [
+        ("tokens_rise_over_a_release", "tokens rise with every grant"),
+        ("tokens_rise_after_the_store_was_opened_anew", "tokens rise"),
+        ("a_token_is_not_behind_the_time", "at least the time"),
+    ];
+    a_store_without_expiry_is_found: ExpiryIgnored => [
+        ("a_lease_expires_after_its_ttl", "free when its time has passed"),
+        ("a_lease_of_10_ms_is_kept_exactly", "free when its time"),
+    ];
+    a_store_that_revives_leases_is_found: RenewRevives => [
+        ("an_expired_lease_cannot_be_renewed", "cannot be renewed"),
+        ("renew_many_does_not_revive_an_expired_lease", "cannot be renewed"),
+    ];
+    a_store_that_folds_case_is_found: KeysFolded => [
+        ("keys_differ_by_case", "a key that nobody else holds is granted"),
+        ("namespaces_are_apart", "a key that nobody else holds is granted"),
+    ];
+    a_store_that_shortens_leases_is_found: RenewShortens => [
+        ("renew_does_not_shorten_a_lease", "what is left of a lease"),
+        ("renew_many_does_not_shorten_a_lease", "what is left of a lease"),
+        ("a_repeated_acquire_does_not_shorten_the_lease", "what is left"),
+    ];
+    a_store_that_keeps_for_the_former_owner_is_found: KeepKeepsOwner => [
+        ("a_kept_key_belongs_to_no_owner", "a key that another owner holds"),
+    ];
+    a_store_that_marks_a_kept_key_with_zeros_is_found: KeepOwnerIsZeros => [
+        ("a_kept_key_belongs_to_no_owner", "a key that another owner holds"),
+    ];
+    a_store_that_hands_over_twice_is_found: AdoptLeavesOldOwner => [
+        ("a_lease_is_adopted_only_once", "handed over once"),
+        ("the_old_owner_can_do_nothing_after_an_adopt", "cannot"),
+    ];
+    a_store_that_decides_in_two_steps_is_found: TwoSteps => [
+        ("one_of_sixteen_is_granted_a_free_key", "exactly one"),
+    ];
+    a_store_that_blocks_its_thread_is_found: Blocks => [
+        ("calls_do_not_block_their_thread", "does not block its thread"),
+    ];
+    a_store_whose_refusals_write_is_found: RefusedAcquireWrites => [
+        ("a_refused_acquire_changes_nothing", "a refused acquire"),
+    ];
+    a_store_that_grants_a_repetition_anew_is_found: RepeatedAcquireIsNew => [
+        ("a_repeated_acquire_has_won_with_the_same_token", "has won"),
+        ("an_owner_may_use_any_store_of_the_place", "has won"),
+        ("repeated_acquires_of_one_owner_agree_on_the_token", "one grant with one token"),
+    ];
+    a_store_that_goes_on_with_an_expired_owner_is_found: ExpiredOwnerKeepsToken => [
+        ("an_owner_that_expired_is_granted_anew", "greater token"),
+    ];
+    a_store_that_takes_expired_for_held_is_found: ExpiredIsHeld => [
+        ("an_expired_lease_cannot_be_released", "cannot be released"),
+        ("adopt_of_an_expired_lease_is_not_held", "cannot be adopted"),
+        ("a_repeated_adopt_after_expiry_is_not_held", "has lost"),
+    ];
+    a_store_that_grants_an_adoption_anew_is_found: AdoptIsNew => [
+        ("adopt_hands_the_lease_to_the_new_owner", "keeps its token"),
+        ("adopt_keeps_the_token_and_shows_the_new_holder", "the token stays"),
+        ("tokens_rise_over_an_adoption", "keeps the token"),
+    ];
+    a_store_whose_inspect_ignores_expiry_is_found: InspectIgnoresExpiry => [
+        ("inspect_of_an_expired_lease_is_nobody", "when its ttl has passed"),
+        ("inspect_of_a_free_key_is_nobody", "held by nobody"),
+        ("force_release_of_a_free_key_frees_nobody", "nobody held it"),
+    ];
+    a_store_that_restarts_the_grant_is_found: RenewResetsGrant => [
+        ("inspect_shows_how_long_the_key_is_held", "the time since the grant"),
+    ];
+    a_store_that_cuts_keys_is_found: Cuts => [
+        ("keys_of_512_bytes_differ_in_any_byte", "nobody else holds"),
+        ("the_longest_key_in_the_longest_namespace_is_kept", "nobody else holds"),
+    ];
+    a_store_that_trims_keys_is_found: Trims => [
+        ("keys_differ_by_white_space", "nobody else holds"),
+        ("control_characters_in_keys_are_kept", "nobody else holds"),
+    ];
+    a_store_that_forces_by_pattern_is_found: ForceReleaseIsAPattern => [
+        ("force_release_leaves_other_keys_alone", "one key and no other"),
+    ];
+    a_store_that_answers_a_batch_in_its_own_order_is_found: BatchSorted => [
+        ("renew_many_answers_in_the_order_of_the_requests", "at its own place"),
+    ];
+    a_store_that_answers_a_key_of_a_batch_once_is_found: BatchDeduplicated => [
+        ("renew_many_answers_a_key_that_is_named_twice", "may name one lease twice"),
+    ];
+    a_store_that_counts_whole_seconds_is_found: WholeSeconds => [
+        ("a_lease_expires_after_its_ttl", "lasts for its ttl"),
+        ("a_kept_key_is_free_when_its_keep_has_passed", "stays taken"),
+    ];
+    a_store_that_keeps_for_the_rest_of_the_lease_is_found: KeepIsTheLease => [
+        ("a_keep_may_end_before_the_lease", "what is left"),
+        ("a_keep_may_end_after_the_lease", "what is left"),
+    ];
+    a_store_that_refuses_a_repeated_adopt_is_found: AdoptIsNotRepeatable => [
+        ("a_repeated_adopt_by_the_same_owner_has_won", "has won"),
+    ];
+    a_store_that_shares_nothing_is_found: NotShared => [
+        ("stores_of_one_place_exclude_each_other", "another owner holds"),
+        ("a_force_release_is_seen_by_every_store", "can free by force"),
+        ("sixteen_tasks_never_hold_a_key_together", "never hold one key"),
+    ];
+    a_store_that_promises_more_than_it_does_is_found: Boasts => [
+        ("list_names_the_held_keys_under_a_prefix", "`list` failed"),
+        ("a_release_wakes_who_watches", "is hinted"),
+    ];
+    a_store_that_grants_everybody_is_found: GrantsEverybody => [
+        ("refuses_a_key_that_another_owner_holds", "another owner holds"),
+        ("keys_are_held_independently", "another owner holds"),
+        ("one_of_sixteen_is_granted_a_free_key", "exactly one"),
+    ];
+    a_store_that_extends_nothing_is_found: NothingExtends => [
+        ("renew_extends_a_lease", "what is left of a lease"),
+        ("a_repeated_acquire_extends_the_lease", "what is left of a lease"),
+        ("adopt_extends_the_lease", "what is left of a lease"),
+        ("renew_many_extends_every_lease", "what is left of a lease"),
+        ("renew_many_uses_the_ttl_of_each_request", "what is left of a lease"),
+    ];
+    a_store_that_cuts_holders_is_found: HolderCut => [
+        ("a_holder_text_of_255_bytes_comes_back", "byte for byte"),
+    ];
+    a_store_that_keeps_the_first_grants_time_is_found: GrantStays => [
+        ("a_new_grant_is_held_from_its_own_beginning", "its own beginning"),
+    ];
+    a_store_that_takes_by_renewing_is_found: RenewTakes => [
+        ("renew_of_a_free_key_is_not_held", "cannot be renewed"),
+        ("adopt_of_a_free_key_is_not_held", "cannot be adopted"),
+    ];
+    a_store_with_a_hidden_timer_is_found: NeedsARuntime => [
+        ("a_store_without_a_sibling_needs_no_runtime", "no reactor"),
+    ];
+    a_store_that_forgets_tokens_by_force_is_found: ForceForgetsToken => [
+        ("tokens_rise_over_a_force_release", "over a force release"),
+    ];
+    a_store_whose_inspect_is_stale_is_found: InspectIsStale => [
+        ("inspect_shows_the_token_of_the_grant", "that was granted"),
+    ];
+    a_store_that_never_marks_is_found: NeverMarks => [
+        ("a_driver_with_connections_marks_what_it_sends", "marks a call as sent"),
+    ];
 }

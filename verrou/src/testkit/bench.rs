@@ -72,12 +72,22 @@ impl Bench {
     pub(crate) async fn outlive(&self, client: &Client, ttl: Duration) {
         let witness = self.key(&format!("witness-{:?}", owner().as_bytes()));
         client.grant(&witness, owner(), ttl).await;
-        let since = Instant::now();
-        while client.inspect(&witness).await.is_some() {
+        self.wait_for_end(client, &witness, Instant::now() + ttl + LATENESS)
+            .await;
+    }
+
+    /// Inspects `key` until nobody holds it; fails when an inspect that was sent after `over` still shows somebody.
+    pub(crate) async fn wait_for_end(&self, client: &Client, key: &StoredKey, over: Instant) {
+        loop {
+            let sent = Instant::now();
+            let Some(holding) = client.inspect(key).await else {
+                return;
+            };
             assert!(
-                since.elapsed() < ttl + PATIENCE,
-                "a lease is over when its ttl has passed, but one of {ttl:?} was still held {:?} later",
-                since.elapsed()
+                sent <= over,
+                "a lease is over when its ttl has passed, but {:?} later inspect still showed one with {:?} left",
+                sent - over,
+                holding.remaining
             );
             tokio::time::sleep(LOOK).await;
         }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::release::assert_powerless;
 use crate::store::Reply;
-use crate::testkit::bench::{Bench, LONG, PATIENCE, ROUNDING, SHORT, assert_plausible, owner};
+use crate::testkit::bench::{Bench, LATENESS, LONG, ROUNDING, SHORT, assert_plausible, owner};
 
 pub(crate) const THREADS: usize = 1;
 
@@ -118,14 +118,9 @@ pub(crate) async fn a_lease_expires_though_it_is_inspected(bench: &Bench) {
     let store = bench.open().await;
     let key = bench.key("k");
     store.grant(&key, owner(), SHORT).await;
-    let since = Instant::now();
-    while store.inspect(&key).await.is_some() {
-        assert!(
-            since.elapsed() < PATIENCE,
-            "inspect does not extend a lease"
-        );
-        tokio::task::yield_now().await;
-    }
+    bench
+        .wait_for_end(&store, &key, Instant::now() + SHORT + LATENESS)
+        .await;
     store
         .assert_free(&key, "a key that inspect shows as free can be taken")
         .await;
