@@ -238,8 +238,7 @@ async fn in_memory() -> Result<Vec<Report>, BankError> {
     for task in 0..PROCESSES * TASKS {
         let (bank, ticks) = (std::sync::Arc::clone(&bank), ticks.clone());
         tasks.spawn(
-            verrou
-                .scope(async move { transfers(&bank, true, task, || drop(ticks.send(()))).await }),
+            verrou.scope(async move { transfers(&bank, true, task, || _ = ticks.send(())).await }),
         );
     }
     drop(ticks);

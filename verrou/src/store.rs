@@ -134,9 +134,9 @@ pub trait LockStore: Send + Sync + 'static {
 
     /// A sibling of this store with connections of its own, for the thread that renews leases.
     ///
-    /// Called on that thread, within its runtime; connects when it is first used. `None` means that this store has no
-    /// I/O state, and its futures may be polled anywhere: then the store itself is used, and a guard's release happens
-    /// inside its `Drop`.
+    /// Called wherever the store is registered, to see whether there is one, and on the keeper's thread: so it needs no
+    /// runtime, and connects when it is first used. `None` means that this store has no I/O state, and its futures may be
+    /// polled anywhere: then the store itself is used, and a guard's release happens inside its `Drop`.
     fn for_keeper(&self) -> Option<Self>
     where
         Self: Sized,

@@ -217,9 +217,11 @@ async fn max_hold_ends_a_lock_whatever_renews_it() {
     let started = Instant::now();
     soon("the cap", guard.lost()).await;
     assert!(started.elapsed() > 150 * MS, "{:?}", started.elapsed());
-    soon("the key", locks.create_lock("k").acquire())
-        .await
-        .unwrap();
+    drop(
+        soon("the key", locks.create_lock("k").acquire())
+            .await
+            .unwrap(),
+    );
 }
 
 #[tokio::test]
