@@ -2,10 +2,9 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
-use verrou::FencingToken;
-use verrou::store::*;
+use verrou::{FencingToken, LockFactory, LockStore, store::*};
 
 /// Clones share their locks.
 #[derive(Clone, Default)]
@@ -42,7 +41,7 @@ impl LockStore for CustomStore {
                 let remaining = row.expiry - now;
                 return Ok(Acquired::Held { remaining });
             }
-            row.expiry = row.expiry.max(Instant::now() + ask.ttl);
+            row.expiry = row.expiry.max(now + ask.ttl);
             return Ok(Acquired::Granted { token: row.token });
         }
         // The floor keeps the order over a restart, when the rows are gone.
@@ -114,20 +113,7 @@ impl LockStore for CustomStore {
 }
 
 #[tokio::main(flavor = "current_thread")]
-#[expect(clippy::print_stdout, reason = "an example talks")]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let store = CustomStore::default();
-    // LOCKFACTORY: becomes `LockFactory::new(store).create_lock("report")` and its guard.
-    let (key, owner) = (StoredKey::new("", "report")?, Owner::random()?);
-    let ask = AcquireRequest::new(key.clone(), owner, Duration::from_secs(20));
-    println!("{:?}", store.acquire(ask).await?);
-    println!(
-        "{:?}",
-        store.inspect(InspectRequest::new(key.clone())).await?
-    );
-    println!(
-        "{:?}",
-        store.release(ReleaseRequest::new(key, owner)).await?
-    );
-    Ok(())
+async fn main() -> Result<(), verrou::Error> {
+    let lock = LockFactory::new(CustomStore::default()).create_lock("report");
+    lock.run(async |guard| guard.check()).await?
 }

@@ -108,8 +108,8 @@ pub(crate) enum Look {
 pub(crate) enum Glance {
     Free,
     Held,
-    /// A late release is under way; look again at this moment at the latest.
-    Leaving(Moment),
+    /// A late release is under way.
+    Leaving,
 }
 
 impl Turnstile {
@@ -219,9 +219,9 @@ impl Visit {
         let mut queue = self.gate.queue();
         match queue.occupied_until() {
             None => Glance::Free,
-            Some(until) if matches!(queue.occupant, Some(Occupant::Leaving { .. })) => {
+            Some(_) if matches!(queue.occupant, Some(Occupant::Leaving { .. })) => {
                 queue.bystanders.push(waker.clone());
-                Glance::Leaving(until)
+                Glance::Leaving
             }
             Some(_) => Glance::Held,
         }

@@ -235,19 +235,15 @@ impl Acquisition {
     async fn try_key(&self, key: &StoredKey, loss: &Arc<Loss>) -> Result<Option<Arc<Hold>>, Error> {
         let visit = self.registered.turnstile.enter(key)?;
         let patience = Moment::now().after(self.registered.request_timeout);
-        loop {
-            let mut timer = pin!(clock::sleep_until(patience));
-            let glance = poll_fn(|cx| match visit.glance(cx.waker()) {
-                Glance::Leaving(until) if !until.min(patience).has_passed() => {
-                    timer.as_mut().poll(cx).map(|()| None)
-                }
-                glance => Poll::Ready(Some(glance)),
-            })
-            .await;
-            match glance {
-                Some(Glance::Held) => return Ok(None),
-                Some(Glance::Free | Glance::Leaving(_)) | None => break,
-            }
+        let mut timer = pin!(clock::sleep_until(patience));
+        let held = poll_fn(|cx| match visit.glance(cx.waker()) {
+            Glance::Free => Poll::Ready(false),
+            Glance::Held => Poll::Ready(true),
+            // Woken when the late release is done; nobody waits for it longer than for a call.
+            Glance::Leaving => timer.as_mut().poll(cx).map(|()| false),
+        });
+        if held.await {
+            return Ok(None);
         }
         let owner = fresh_owner()?;
         match self.ask(key, owner, &visit, loss).await? {
