@@ -2,6 +2,7 @@
 
 mod process;
 mod resource;
+pub mod servers;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
