@@ -64,14 +64,16 @@ pub(crate) fn unwatch(hold: &Hold) {
     drop(gone);
 }
 
-/// The leases of `registered` that are being looked after.
-pub(crate) fn holds_of(registered: &Registered) -> Vec<Arc<Hold>> {
-    Keeper::lock()
-        .book
-        .values()
-        .filter(|hold| hold.registered.id == registered.id)
-        .cloned()
-        .collect()
+/// The leases of `registered`, which are looked after no more.
+pub(crate) fn give_out(registered: &Registered) -> Vec<Arc<Hold>> {
+    let mut keeper = Keeper::lock();
+    let book = std::mem::take(&mut keeper.book);
+    let (given, kept) = book
+        .into_iter()
+        .partition(|(_, hold)| hold.registered.id == registered.id);
+    keeper.book = kept;
+    let given: BTreeMap<_, _> = given;
+    given.into_values().collect()
 }
 
 /// Lets the sibling of `registered` go.

@@ -88,7 +88,8 @@ impl Registered {
     /// Bodies and guards get one request timeout to stop before their keys are released under them.
     pub(crate) async fn shut_down(&self) -> Result<(), Error> {
         self.turnstile.close();
-        let holds = keeper::holds_of(self);
+        // Out of the keeper's book: it would release at once what is lost, under a body that still runs.
+        let holds = keeper::give_out(self);
         for hold in &holds {
             hold.lose();
         }
