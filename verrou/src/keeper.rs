@@ -65,15 +65,15 @@ pub(crate) fn unwatch(hold: &Hold) {
 }
 
 /// The leases of `registered`, which are looked after no more.
-pub(crate) fn give_out(registered: &Registered) -> Vec<Arc<Hold>> {
+pub(crate) fn take_holds_of(registered: &Registered) -> Vec<Arc<Hold>> {
     let mut keeper = Keeper::lock();
     let book = std::mem::take(&mut keeper.book);
-    let (given, kept) = book
+    let (taken, kept) = book
         .into_iter()
         .partition(|(_, hold)| hold.registered.id == registered.id);
     keeper.book = kept;
-    let given: BTreeMap<_, _> = given;
-    given.into_values().collect()
+    let taken: BTreeMap<_, _> = taken;
+    taken.into_values().collect()
 }
 
 /// Lets the sibling of `registered` go.

@@ -89,7 +89,7 @@ impl Registered {
     pub(crate) async fn shut_down(&self) -> Result<(), Error> {
         self.turnstile.close();
         // Out of the keeper's book: it would release at once what is lost, under a body that still runs.
-        let holds = keeper::give_out(self);
+        let holds = keeper::take_holds_of(self);
         for hold in &holds {
             hold.lose();
         }
