@@ -26,7 +26,7 @@ use crate::key::StoredKey;
 use crate::observe;
 use crate::registered::Registered;
 use crate::store::erased::{AnyStore, Boxed};
-use crate::store::{Acquired, Owner, ReleaseRequest, Reply, Sent, StoreError};
+use crate::store::{Acquired, Adopted, Owner, ReleaseRequest, Reply, Sent, StoreError};
 use crate::turnstile::Leaving;
 
 /// How long the thread stays when there is nothing left to do.
@@ -133,10 +133,10 @@ pub(crate) struct Unclaimed {
 }
 
 /// Polls an acquire to its end whose caller was dropped or had no answer, and releases what it won.
-pub(crate) fn adopt_acquire(
+pub(crate) fn adopt_acquire<T: Answer>(
     unclaimed: Unclaimed,
     leaving: Option<Leaving>,
-    call: Orphan<Result<Acquired, StoreError>>,
+    call: Orphan<Result<T, StoreError>>,
 ) {
     submit(finish_acquire(unclaimed, leaving, call.0));
 }
@@ -451,10 +451,10 @@ async fn repeat_release(
     }
 }
 
-async fn finish_acquire(
+async fn finish_acquire<T: Answer>(
     unclaimed: Unclaimed,
     leaving: Option<Leaving>,
-    call: Boxed<Result<Acquired, StoreError>>,
+    call: Boxed<Result<T, StoreError>>,
 ) {
     let mut call = Caught(call);
     let patience = unclaimed.sent.after(unclaimed.registered.request_timeout);
@@ -486,11 +486,28 @@ async fn finish_acquire(
 }
 
 /// Whether the store may think, after this answer, that the owner holds the key. A panic says nothing.
-fn may_hold(answer: Option<&Result<Acquired, StoreError>>) -> bool {
+fn may_hold<T: Answer>(answer: Option<&Result<T, StoreError>>) -> bool {
     match answer {
-        Some(Ok(Acquired::Granted { .. })) | None => true,
-        Some(Ok(Acquired::Held { .. })) => false,
+        Some(Ok(answer)) => answer.is_won(),
         Some(Err(error)) => error.outcome() != Outcome::NotApplied,
+        None => true,
+    }
+}
+
+/// The answer of a call that makes an owner the holder.
+pub(crate) trait Answer: Send + 'static {
+    fn is_won(&self) -> bool;
+}
+
+impl Answer for Acquired {
+    fn is_won(&self) -> bool {
+        matches!(self, Self::Granted { .. })
+    }
+}
+
+impl Answer for Adopted {
+    fn is_won(&self) -> bool {
+        matches!(self, Self::Adopted { .. })
     }
 }
 

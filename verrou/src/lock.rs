@@ -19,7 +19,7 @@ use crate::registered::Registered;
 use crate::serialized::SerializedLock;
 use crate::store::erased::{AnyStore, Boxed};
 use crate::store::{
-    Acquired, AdoptRequest, ForceReleaseRequest, Holding, InspectRequest, LockStore, Owner, Sent,
+    AdoptRequest, Adopted, ForceReleaseRequest, Holding, InspectRequest, LockStore, Owner, Sent,
     StoreError,
 };
 use crate::token::FencingToken;
@@ -472,8 +472,8 @@ async fn restore(
         Err(unanswered) => Err(unanswered.into_store_error(&registered)),
     };
     let token = match answer {
-        Ok(Acquired::Granted { token }) => token,
-        Ok(Acquired::Held { .. }) => {
+        Ok(Adopted::Adopted { token }) => token,
+        Ok(Adopted::NotHeld) => {
             return Err(Error::NotHeld {
                 store: registered.name.clone(),
                 key: key.key().to_owned(),
