@@ -186,7 +186,7 @@ impl LockOptions {
         self
     }
 
-    /// The name under which spans and metrics show this lock; default the key's template, else nothing.
+    /// The name under which metrics show this lock; default the first key's template in `#[locked]`, else nothing.
     ///
     /// Of few values: it labels metrics, for which keys would be too many.
     pub const fn label(mut self, label: &'static str) -> Self {
