@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 
+mod bad_input;
 mod cancellation;
 mod faults;
 mod guard;
