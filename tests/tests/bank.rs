@@ -34,8 +34,14 @@ async fn the_bank_says_what_it_cannot_use_and_keeps_every_coin_in_memory() {
     for (arguments, phrase) in [
         (["--store", "x://user:canary@h"], "unknown store `x`"),
         (["--store", "canary"], "unknown store"),
-        (["--storage", "x://user:canary@h"], "cannot read the arguments"),
-        (["--store", "sqlite:/no/such/canary/locks.db"], "the directory of the file does not exist"),
+        (
+            ["--storage", "x://user:canary@h"],
+            "cannot read the arguments",
+        ),
+        (
+            ["--store", "sqlite:/no/such/canary/locks.db"],
+            "the directory of the file does not exist",
+        ),
         (["--store", "sqlite:/"], "the path is a directory"),
     ] {
         let (code, text) = transfer(&arguments).await;

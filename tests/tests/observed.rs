@@ -282,9 +282,7 @@ fn the_page_lists_every_metric_and_no_other() {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../verrou/src/");
     let read = |file: &str| std::fs::read_to_string(format!("{root}{file}")).unwrap();
     let names = |text: &str, open: char, close: &str| -> BTreeSet<String> {
-        let begun = text
-            .split(open)
-            .filter_map(|rest| rest.split(close).next());
+        let begun = text.split(open).filter_map(|rest| rest.split(close).next());
         begun
             .filter(|name| name.starts_with("verrou_"))
             .filter(|name| name.ends_with("_total") || name.ends_with("_seconds"))
@@ -355,7 +353,11 @@ async fn no_secret_is_ever_shown() {
     let serialized = guard.into_serialized().unwrap();
     show(&serialized);
     let text = serialized.expose();
-    for bad in [&text[..text.len() - 5], &format!("{text}:x"), &format!("x{text}")] {
+    for bad in [
+        &text[..text.len() - 5],
+        &format!("{text}:x"),
+        &format!("x{text}"),
+    ] {
         let error = bad.parse::<SerializedLock>().unwrap_err();
         show(&error);
         show(&error.to_string());
@@ -401,12 +403,12 @@ async fn no_secret_is_ever_shown() {
         "sqlite:/no/such/canary-path/x.db",
         folder.path().join("canary-path.db/x").to_str().unwrap(),
     ] {
-        let mut error: Option<&dyn std::error::Error> =
-            Some(&SqliteStore::connect(bad).await.unwrap_err()).map(|error| error as _);
-        while let Some(this) = error {
-            show(&this);
-            show(&this.to_string());
-            error = this.source();
+        let error = SqliteStore::connect(bad).await.unwrap_err();
+        let mut cause: Option<&dyn std::error::Error> = Some(&error);
+        while let Some(error) = cause {
+            show(&error);
+            show(&error.to_string());
+            cause = error.source();
         }
     }
 
@@ -415,7 +417,11 @@ async fn no_secret_is_ever_shown() {
     }
     assert!(shown.contains("lock acquired"), "nothing was captured");
     for word in ["canary-password", "canary-value", "canary-path"] {
-        assert!(!shown.contains(word), "`{word}` is shown: {}", around(&shown, word));
+        assert!(
+            !shown.contains(word),
+            "`{word}` is shown: {}",
+            around(&shown, word)
+        );
     }
     assert!(secrets.len() >= 4 && secrets.iter().all(|owner| owner.len() == 16));
     for secret in secrets {
