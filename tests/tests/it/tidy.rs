@@ -122,8 +122,9 @@ fn each_layer_knows_only_itself_and_what_is_below() {
                 module => format!("{}.rs", module.replace("::", "/")),
             };
             let code = code(&read(&file));
+            // The parent of a file in a folder is in the list, and below it.
             assert!(
-                !code.contains("super::"),
+                module.contains("::") || !code.contains("super::"),
                 "{file} hides whom it knows behind `super`"
             );
             for named in named(&code) {
