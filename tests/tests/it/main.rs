@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod cancellation;
+mod edges;
 mod faults;
 mod guard;
 mod processes;
