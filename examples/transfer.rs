@@ -163,10 +163,9 @@ async fn main() -> ExitCode {
         [] => in_processes(None).await,
         ["--store", "memory"] => in_memory().await,
         ["--store", url] if url.starts_with("sqlite:") => in_processes(Some(url)).await,
-        ["--store", url] => Err(BankError::Usage(format!("unknown store `{url}`"))),
-        other => Err(BankError::Usage(format!(
-            "cannot read the arguments {other:?}"
-        ))),
+        ["--store", url] => Err(BankError::Usage(unknown_store(url))),
+        // Not repeated: they may hold a password.
+        _ => Err(BankError::Usage("cannot read the arguments".to_owned())),
     };
     match outcome {
         Ok(reports) => conclude(&reports),
@@ -174,6 +173,16 @@ async fn main() -> ExitCode {
             eprintln!("transfer: {error}");
             ExitCode::from(2)
         }
+    }
+}
+
+/// Names no more of a URL than its scheme: the rest may hold a password.
+fn unknown_store(url: &str) -> String {
+    match url.split_once("://") {
+        Some((scheme, _)) if scheme.bytes().all(|byte| byte.is_ascii_alphanumeric()) => {
+            format!("unknown store `{scheme}`")
+        }
+        _ => "unknown store".to_owned(),
     }
 }
 
@@ -404,7 +413,7 @@ fn conclude(reports: &[Report]) -> ExitCode {
     if kept {
         println!("\nWith the lock every coin is there and every transfer has arrived.");
         println!(
-            "Next: examples/README.md, and `cargo doc --open -p verrou` for what is promised and what is not."
+            "Next: examples/README.md, and `cargo doc --open --all-features -p verrou` for what is promised and what is not."
         );
         ExitCode::SUCCESS
     } else {
@@ -502,10 +511,15 @@ enum BankError {
 impl fmt::Display for BankError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Lock(error) => match std::error::Error::source(error) {
-                Some(source) => write!(f, "{error} ({source})"),
-                None => write!(f, "{error}"),
-            },
+            Self::Lock(error) => {
+                write!(f, "{error}")?;
+                let mut cause = std::error::Error::source(error);
+                while let Some(error) = cause {
+                    write!(f, ": {error}")?;
+                    cause = error.source();
+                }
+                Ok(())
+            }
             Self::Database(error) => write!(f, "the bank's file failed: {error}"),
             Self::Io(error) => write!(f, "{error}"),
             Self::Usage(what) => write!(

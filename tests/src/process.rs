@@ -1,7 +1,6 @@
 //! A worker process: started, listened to, paused, killed.
 
 use std::process::Stdio;
-use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
@@ -82,10 +81,9 @@ impl Process {
     /// Waits for its end, and whether it went well.
     ///
     /// # Panics
-    /// If it does not end in `minutes` times the deadline.
+    /// If it does not end in twice the deadline: the work of several processes takes longer than one condition.
     pub async fn ends_well(&mut self) -> bool {
-        let limit = DEADLINE.max(Duration::from_secs(120));
-        match tokio::time::timeout(limit, self.child.wait()).await {
+        match tokio::time::timeout(2 * DEADLINE, self.child.wait()).await {
             Ok(status) => status.is_ok_and(|status| status.success()),
             Err(_) => panic!("the process does not end"),
         }

@@ -6,6 +6,7 @@ mod custom_store;
 #[path = "contract/flawed_store.rs"]
 mod flawed_store;
 
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use custom_store::CustomStore;
@@ -57,6 +58,21 @@ fn the_suite_has_a_case_for_every_theme_and_no_name_twice() {
     names.dedup();
     assert_eq!(names.len(), cases.len());
     assert!(cases.len() >= 50);
+
+    // A theme is a file, and each has some cases.
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../verrou/src/testkit/cases");
+    let files = std::fs::read_dir(folder).expect("the cases of the suite");
+    let files: BTreeSet<_> = files
+        .map(|file| file.expect("a file").path())
+        .map(|file| file.file_stem().map(|stem| stem.display().to_string()))
+        .map(Option::unwrap_or_default)
+        .collect();
+    let themes: BTreeSet<_> = cases.iter().map(|case| case.theme().to_owned()).collect();
+    assert_eq!(themes, files);
+    for theme in themes {
+        let of_theme = cases.iter().filter(|case| case.theme() == theme);
+        assert!(of_theme.count() >= 2, "`{theme}` has next to no cases");
+    }
 }
 
 /// What `case` says of `flaw`; `None` if it finds nothing wrong.

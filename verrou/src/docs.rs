@@ -1,4 +1,4 @@
-//! Pages: what is promised, which driver to choose, how to test, how to write a driver, why things are as they are.
+//! Pages: what is promised, which driver to choose, how to test, what can be observed, how to write a driver, why things are as they are.
 
 #[doc = include_str!("docs/guarantees.md")]
 pub mod guarantees {}
@@ -9,6 +9,9 @@ pub mod choosing_a_driver {}
 #[doc = include_str!("docs/testing.md")]
 #[cfg(any(feature = "testkit", not(doctest)))]
 pub mod testing {}
+
+#[doc = include_str!("docs/observing.md")]
+pub mod observing {}
 
 #[doc = include_str!("docs/writing_a_driver.md")]
 #[cfg(any(feature = "testkit", not(doctest)))]

@@ -1,4 +1,5 @@
-//! The stores that verrou brings. Each is one file; [`MemoryStore`] is the one to read first.
+//! The stores that verrou brings. Each has one file that implements the contract, and a folder of its own beside it if it
+//! needs more; [`MemoryStore`] is the one to read first.
 
 mod memory;
 #[cfg(feature = "sqlite")]

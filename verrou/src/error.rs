@@ -156,7 +156,7 @@ pub enum ConnectKind {
     ReadOnly,
     /// What answers is something else: another database, not a database at all.
     NotAStore,
-    /// The table exists with other columns than this version needs.
+    /// The table is missing, or has other columns than this version needs.
     Schema,
     /// The server is too old, or is set up in a way that breaks the promises of a lock.
     Unsupported,
@@ -176,7 +176,7 @@ impl ConnectKind {
             Self::ReadOnly => "it is read-only; a lock store must be writable",
             Self::NotAStore => "what is there is not such a database",
             Self::Schema => {
-                "the table has another shape; name another table, or create it with what `schema_sql()` prints"
+                "the table is missing or has another shape; create it with what `schema_sql()` prints, or name another one"
             }
             Self::Unsupported => "it cannot keep the promises of a lock; see the driver's page",
             Self::Isolated => {
@@ -243,37 +243,48 @@ impl Error {
     }
 }
 
+/// A lock by its key and its store; both may come from a foreign text.
+struct Named<'a>(&'a str, &'a str);
+
+impl fmt::Display for Named<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "lock `{}` on store `{}`", Shown(self.1), Shown(self.0))
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Busy { store, key } => {
-                write!(f, "lock `{}` on store `{store}` is held by somebody else; try later, or give it a `wait`", Shown(key))
+                write!(f, "{} is held by somebody else; try later, or give it a `wait`", Named(store, key))
             }
             Self::Timeout { store, key, waited, attempts } => write!(
                 f,
-                "lock `{}` on store `{store}` was still held by somebody else after {waited:.3?} and {attempts} attempts; \
-                 try later, or allow a longer `wait`",
-                Shown(key)
+                "{} was still held by somebody else after {waited:.3?} and {attempts} {}; \
+                 try later, or allow a longer `wait` or more `attempts`",
+                Named(store, key),
+                if *attempts == 1 { "attempt" } else { "attempts" },
             ),
             Self::Lost { store, key } => write!(
                 f,
-                "lock `{}` on store `{store}` was lost: its lease ended before the work did; \
+                "{} was lost: its lease ended before the work did; \
                  stop, and repair by the fencing token what may be half done",
-                Shown(key)
+                Named(store, key)
             ),
             Self::NotHeld { store, key } => write!(
                 f,
-                "lock `{}` on store `{store}` is not held by this owner: it expired, was released by force, or was handed on",
-                Shown(key)
+                "{} is not held by this owner: it expired, was released by force, or was handed on; \
+                 stop what relies on it, and acquire it anew",
+                Named(store, key)
             ),
             Self::Reentrant { store, key } => write!(
                 f,
-                "lock `{}` on store `{store}` is held by the body that now waits for it; \
+                "{} is held by the body that now waits for it; \
                  pass the guard on, or call the part that does not lock",
-                Shown(key)
+                Named(store, key)
             ),
             Self::Store { attempted, store, key, outcome, source: _ } => {
-                write!(f, "could not {attempted} lock `{}` on store `{store}`: the store failed", Shown(key))?;
+                write!(f, "could not {attempted} {}: the store failed", Named(store, key))?;
                 f.write_str(match outcome {
                     Outcome::NotApplied => " and did nothing; try again when it works",
                     Outcome::Unknown => " and may have done it all the same; the lease bounds what is left behind",
@@ -282,7 +293,7 @@ impl fmt::Display for Error {
             Self::Connect { driver, kind, source: _ } => {
                 write!(f, "could not set up the {driver} store: {}", kind.advice())
             }
-            Self::Config { reason } => write!(f, "verrou cannot be built: {reason}"),
+            Self::Config { reason } => write!(f, "verrou cannot be built: {}", Shown(reason)),
             Self::UnknownStore { name, known } => {
                 write!(f, "no store is registered as `{}`; known: ", Shown(name))?;
                 for (index, name) in known.iter().enumerate() {
@@ -297,10 +308,10 @@ impl fmt::Display for Error {
                 "`verrou::init` was called before; it is for the start of the program, use `verrou.scope(..)` in tests",
             ),
             Self::InvalidKey { key, reason } => {
-                write!(f, "`{}` cannot be a lock key: {reason}; a key has 1 to 512 bytes and no NUL", Shown(key))
+                write!(f, "`{}` cannot be a lock key: {}", Shown(key), Shown(reason))
             }
-            Self::InvalidOption { option, reason } => write!(f, "invalid `{option}`: {reason}"),
-            Self::InvalidSerialized { reason } => write!(f, "cannot restore the serialized lock: {reason}"),
+            Self::InvalidOption { option, reason } => write!(f, "invalid `{option}`: {}", Shown(reason)),
+            Self::InvalidSerialized { reason } => write!(f, "cannot restore the serialized lock: {}", Shown(reason)),
             Self::ShutDown => f.write_str("this verrou instance was shut down; build a new one to take locks"),
         }
     }
@@ -336,6 +347,104 @@ mod tests {
             error.source().map(ToString::to_string).as_deref(),
             Some("broken pipe")
         );
+    }
+
+    fn timeout(attempts: u32) -> Error {
+        Error::Timeout {
+            store: "jobs".into(),
+            key: "k".into(),
+            waited: Duration::from_millis(1500),
+            attempts,
+        }
+    }
+
+    #[test]
+    fn a_timeout_says_what_was_tried_and_what_would_help() {
+        let said = |attempts| timeout(attempts).to_string();
+        assert_eq!(
+            said(1),
+            "lock `k` on store `jobs` was still held by somebody else after 1.500s and 1 attempt; \
+             try later, or allow a longer `wait` or more `attempts`"
+        );
+        assert!(said(0).contains("and 0 attempts; "), "{}", said(0));
+        assert!(said(2).contains("and 2 attempts; "), "{}", said(2));
+    }
+
+    #[test]
+    fn a_lock_that_is_not_held_is_to_be_acquired_anew() {
+        let error = Error::NotHeld {
+            store: "jobs".into(),
+            key: "k".into(),
+        };
+        assert!(error.to_string().ends_with("acquire it anew"), "{error}");
+    }
+
+    #[test]
+    fn the_bounds_of_a_key_are_named_where_they_were_missed() {
+        let missed = |key: &str| match crate::key::StoredKey::new("", key) {
+            Err(error) => error.to_string(),
+            Ok(key) => panic!("{key} was accepted"),
+        };
+        let bounds = "a key has 1 to 512 bytes and no NUL";
+        for key in ["", "a\0b", &"k".repeat(513)] {
+            let text = missed(key);
+            assert_eq!(text.matches(bounds).count(), 1, "{text}");
+        }
+        let other = Error::invalid_key("t:", "the value of `<a>` is empty");
+        assert_eq!(
+            other.to_string(),
+            "`t:` cannot be a lock key: the value of `<a>` is empty"
+        );
+    }
+
+    #[test]
+    fn a_message_is_one_line_whatever_the_names_are() {
+        let evil = || "x\n\x1b[2J\u{202e}".to_owned();
+        let (store, key, reason) = (evil(), evil(), evil());
+        let errors = [
+            Error::Busy {
+                store: evil(),
+                key: evil(),
+            },
+            Error::Timeout {
+                store: evil(),
+                key: evil(),
+                waited: Duration::ZERO,
+                attempts: 1,
+            },
+            Error::Lost {
+                store: evil(),
+                key: evil(),
+            },
+            Error::NotHeld {
+                store: evil(),
+                key: evil(),
+            },
+            Error::Reentrant {
+                store: evil(),
+                key: evil(),
+            },
+            Error::Store {
+                attempted: "acquire",
+                store,
+                key,
+                outcome: Outcome::NotApplied,
+                source: Arc::new(std::io::Error::other("broken pipe")),
+            },
+            Error::Config { reason },
+            Error::UnknownStore {
+                name: evil(),
+                known: vec![evil()],
+            },
+            Error::invalid_key(&evil(), evil()),
+            Error::invalid_option("ttl", evil()),
+            Error::invalid_serialized(evil()),
+        ];
+        for error in errors {
+            for text in [error.to_string(), format!("{error:?}")] {
+                assert!(!text.contains(['\n', '\x1b', '\u{202e}']), "{text:?}");
+            }
+        }
     }
 
     #[test]

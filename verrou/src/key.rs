@@ -123,7 +123,10 @@ fn check_key(key: &str) -> Result<(), Error> {
     } else {
         return Ok(());
     };
-    Err(Error::invalid_key(key, reason))
+    Err(Error::invalid_key(
+        key,
+        format!("{reason}; a key has 1 to 512 bytes and no NUL"),
+    ))
 }
 
 pub(crate) fn check_namespace(namespace: &str) -> Result<(), Error> {

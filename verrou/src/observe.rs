@@ -1,4 +1,4 @@
-//! The only place that names events and metrics.
+//! The only place that names events and metrics; `docs/observing.md` lists them for who collects them.
 //!
 //! Events carry the key; metrics carry the label (the template of `#[locked]`), for a key would make a time series of its
 //! own. A busy lock is no more than debug: it is what locks are for. A lost one is a warning.
@@ -50,7 +50,9 @@ pub(crate) fn not_acquired(
         count("verrou_store_errors_total", registered, terms.label);
     } else {
         tracing::debug!(target: "verrou", %store, %key, %error, ?waited, "lock not acquired");
-        count("verrou_busy_total", registered, terms.label);
+        if error.is_busy() {
+            count("verrou_busy_total", registered, terms.label);
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 //! ```text
 //! worker count URL FOLDER TASKS ROUNDS   adds 1 to FOLDER/number and a token to FOLDER/tokens, TASKS x ROUNDS times
 //! worker hold URL KEY TTL_MS             takes KEY, says `held TOKEN`, and renews it until it is killed
-//! worker write URL KEY TTL_MS RESOURCE   the same without renewal; writes to RESOURCE until the lock is lost
+//! worker write URL KEY TTL_MS RESOURCE   the same without renewal; writes to RESOURCE until the lock is lost, and once more
 //! worker wait URL KEY TTL_MS             says `waiting`, takes KEY, says `held TOKEN`, and releases it
 //! ```
 //!
@@ -117,6 +117,9 @@ async fn write(verrou: &Verrou, key: &str, ttl: Duration, resource: &str) -> Out
     }
     println!("stopped {}", wall_micros());
     lost.await?;
+    // What no program should do: it knows of the loss, and writes all the same.
+    let accepted = resource.write(guard.token()).await?;
+    println!("stale {}", if accepted { "wrote" } else { "rejected" });
     Ok(())
 }
 

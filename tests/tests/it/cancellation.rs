@@ -16,6 +16,16 @@ const MS: Duration = Duration::from_millis(1);
 const TTL: Duration = Duration::from_millis(300);
 const REQUEST_TIMEOUT: Duration = Duration::from_millis(60);
 
+/// Every call that the store counts in flight.
+const OPS: [Op; 6] = [
+    Op::Acquire,
+    Op::Renew,
+    Op::Adopt,
+    Op::Release,
+    Op::Inspect,
+    Op::ForceRelease,
+];
+
 /// What the store does with a call.
 #[derive(Clone, Copy, Debug)]
 enum Fault {
@@ -124,7 +134,7 @@ async fn every_poll<F: Future>(cell: Cell, work: impl Fn(LockFactory) -> F) -> u
             tokio::time::sleep(2 * MS).await;
         }
         // G6: the keeper's jobs end, and with them every call.
-        for op in [Op::Acquire, Op::Release, Op::Renew] {
+        for op in OPS {
             while store.in_flight(op) > 0 {
                 assert!(
                     dropped.elapsed() < DEADLINE,
@@ -234,6 +244,83 @@ async fn an_acquire_of_several_keys_may_be_dropped_at_any_poll() {
             .map(drop)
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restore_may_be_dropped_at_any_poll() {
+    matrix(Op::Adopt, |locks| async move {
+        let guard = locks.create_lock("k").acquire().await?;
+        let serialized = guard.into_serialized()?;
+        locks.restore_lock(&serialized).await.map(drop)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_extend_may_be_dropped_at_any_poll() {
+    matrix(Op::Renew, |locks| async move {
+        let guard = locks.create_lock("k").acquire().await?;
+        guard.extend(TTL).await
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_inspect_may_be_dropped_at_any_poll() {
+    matrix(Op::Inspect, |locks| async move {
+        let guard = locks.create_lock("k").acquire().await?;
+        let holder = locks.create_lock("k").inspect().await?;
+        guard.release().await.map(|()| holder)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_force_release_may_be_dropped_at_any_poll() {
+    matrix(Op::ForceRelease, |locks| async move {
+        let guard = locks.create_lock("k").acquire().await?;
+        let freed = locks.create_lock("k").force_release().await;
+        drop(guard);
+        freed
+    })
+    .await;
+}
+
+/// The answer to a restore gets lost, or never comes: nobody knows who has the lock, so nobody shall have it for long.
+#[tokio::test]
+async fn a_restore_without_an_answer_frees_the_key() {
+    for hang in [false, true] {
+        let memory = MemoryStore::new();
+        let store = FaultStore::new(memory.clone()).with_io();
+        let verrou = Verrou::builder()
+            .store("s", store.clone())
+            .request_timeout(REQUEST_TIMEOUT)
+            .build()
+            .unwrap();
+        let lock = verrou.create_lock("k").ttl(Duration::from_secs(120));
+        let serialized = lock.acquire().await.unwrap().into_serialized().unwrap();
+        let rule = store.on(Op::Adopt).times(1);
+        if hang {
+            rule.hang_after();
+        } else {
+            rule.fail_after();
+        }
+        let error = verrou.restore_lock(&serialized).await.unwrap_err();
+        assert!(
+            matches!(
+                &error,
+                Error::Store {
+                    outcome: verrou::Outcome::Unknown,
+                    ..
+                }
+            ),
+            "{error:?}"
+        );
+        tests::eventually("what may have been taken up is released", || {
+            memory.is_empty()
+        })
+        .await;
+    }
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! A store that fails: what the holder, the waiters and the queue behind them see.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use tests::{eventually, soon};
@@ -32,16 +34,28 @@ async fn one_task_of_the_process_talks_to_the_store_whatever_number_waits() {
     // So slow that two at a time would be seen.
     store.on(Op::Acquire).delay_before(2 * MS);
     let mut waiters = JoinSet::new();
+    let waiting = Arc::new(AtomicUsize::new(0));
     for _ in 0..64 {
         let lock = verrou.create_lock("k").wait(Wait::Forever);
+        let waiting = Arc::clone(&waiting);
         waiters.spawn(async move {
+            waiting.fetch_add(1, Ordering::SeqCst);
             let guard = lock.acquire().await.unwrap();
+            waiting.fetch_sub(1, Ordering::SeqCst);
             tokio::task::yield_now().await;
             guard.release().await.unwrap();
         });
     }
-    store.until(|store| store.calls(Op::Acquire) > 3).await;
-    assert_eq!(waiters.len(), 64);
+    eventually("all 64 wait", || waiting.load(Ordering::SeqCst) == 64).await;
+    let before = store.calls(Op::Acquire);
+    store
+        .until(|store| store.calls(Op::Acquire) > before + 3)
+        .await;
+    assert_eq!(
+        waiting.load(Ordering::SeqCst),
+        64,
+        "somebody got a key that is held elsewhere"
+    );
     elsewhere.release().await.unwrap();
     while let Some(waiter) = soon("a waiter", waiters.join_next()).await {
         waiter.unwrap();
@@ -172,6 +186,7 @@ async fn a_renewal_that_fails_is_no_loss_while_the_lease_lasts() {
 async fn a_renewal_that_hangs_does_not_hold_up_the_others() {
     let (verrou, store, _) = faulty();
     store.on(Op::RenewMany).on_key("stuck").hang_before();
+    let started = Instant::now();
     let stuck = verrou
         .create_lock("stuck")
         .ttl(200 * MS)
@@ -184,10 +199,9 @@ async fn a_renewal_that_hangs_does_not_hold_up_the_others() {
         .acquire()
         .await
         .unwrap();
-    let started = Instant::now();
     soon("the loss", stuck.lost()).await;
     let lost = started.elapsed();
-    assert!(lost > 100 * MS && lost < 1000 * MS, "{lost:?}");
+    assert!(lost > 100 * MS && lost < 5000 * MS, "{lost:?}");
     assert!(fine.is_held());
     tokio::time::sleep(300 * MS).await;
     assert!(

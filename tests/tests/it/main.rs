@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 
+mod bad_input;
 mod cancellation;
+mod edges;
 mod faults;
 mod guard;
 mod processes;

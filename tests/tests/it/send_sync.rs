@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
-use verrou::drivers::{MemoryStore, SqliteStore};
+use verrou::drivers::{MemoryStore, SqliteBuilder, SqliteStore};
 use verrou::store::{
     AcquireRequest, Acquired, AdoptRequest, Adopted, Capabilities, ForceReleaseRequest, Holding,
     InspectRequest, Listed, Owner, ReleaseRequest, RenewRequest, Reply, Sent, StoreError,
     StoredKey, Watch,
 };
-use verrou::testkit::FaultStore;
+use verrou::testkit::{Backend as _, Case, FaultStore, Op, Rule, Shared};
 use verrou::{
-    ConnectKind, Error, FencingToken, Holder, Lock, LockFactory, LockGuard, LockOptions, LockStore,
-    OnLost, Outcome, Retry, ScopeGuard, SerializedLock, Verrou, VerrouBuilder, Wait,
+    Cause, ConnectKind, Error, FencingToken, Holder, Lock, LockFactory, LockGuard, LockOptions,
+    LockStore, OnLost, Outcome, Retry, ScopeGuard, SerializedLock, Verrou, VerrouBuilder, Wait,
 };
 
 fn send<T: Send>(_: &T) {}
@@ -33,6 +33,8 @@ fn every_public_type_is_send_sync_and_unpin() {
         AdoptRequest,
         Adopted,
         Capabilities,
+        Case,
+        Cause,
         ConnectKind,
         Error,
         FaultStore<MemoryStore>,
@@ -48,14 +50,18 @@ fn every_public_type_is_send_sync_and_unpin() {
         LockOptions,
         MemoryStore,
         OnLost,
+        Op,
         Outcome,
         Owner,
         ReleaseRequest,
         RenewRequest,
         Reply,
         Retry,
+        Rule,
         Sent,
         SerializedLock,
+        Shared<MemoryStore>,
+        SqliteBuilder,
         SqliteStore,
         StoreError,
         StoredKey,
@@ -67,6 +73,45 @@ fn every_public_type_is_send_sync_and_unpin() {
     fn is_static<T: Send + Sync + 'static>() {}
     is_static::<LockGuard>();
     is_static::<Error>();
+}
+
+/// The list above, against what the crate makes public.
+#[test]
+fn no_public_type_is_forgotten() {
+    let source = include_str!("send_sync.rs");
+    let (_, listed) = source.split_once("all!(\n").unwrap();
+    let (listed, _) = listed.split_once(");").unwrap();
+    let listed = words(listed);
+    // Not `Send`, and tested as such below; traits.
+    let others = ["ScopeGuard", "LockStore", "Backend"];
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../verrou/src/");
+    let read = |file: &str| std::fs::read_to_string(format!("{root}{file}")).unwrap();
+    let mut public = Vec::new();
+    for file in ["lib.rs", "drivers.rs", "testkit.rs", "store.rs"] {
+        for line in read(file).lines() {
+            let named = line.strip_prefix("pub use ").or_else(|| {
+                let rest = line.strip_prefix("pub struct ");
+                let rest = rest.or_else(|| line.strip_prefix("pub enum "))?;
+                rest.split([' ', '(', '<', ';']).next()
+            });
+            public.extend(words(named.unwrap_or_default()));
+        }
+    }
+    assert!(public.len() > 35, "{public:?}");
+    for name in public {
+        assert!(
+            listed.contains(&name) || others.contains(&name.as_str()),
+            "`{name}` is not tested"
+        );
+    }
+}
+
+/// The words of `text` that begin like the name of a type.
+fn words(text: &str) -> Vec<String> {
+    text.split(|letter: char| !letter.is_alphanumeric() && letter != '_')
+        .filter(|word| word.starts_with(|first: char| first.is_ascii_uppercase()))
+        .map(str::to_owned)
+        .collect()
 }
 
 /// A scope belongs to its thread: this compiles only while `ScopeGuard` is not `Send`.
@@ -111,7 +156,18 @@ async fn every_public_future_is_send() {
     send(&verrou.restore_lock(&serialized));
     send(&locks.restore_lock(&serialized));
     send(&SqliteStore::connect("sqlite:unused"));
-    send(&LockStore::close(&MemoryStore::new()));
+    send(&SqliteStore::builder("sqlite:unused").connect());
+    let folder = tests::Folder::new();
+    let sqlite = SqliteStore::connect(&folder.sqlite()).await.unwrap();
+    send(&sqlite.purge(Duration::ZERO));
+    every_call_is_send(&sqlite);
+    sqlite.close().await;
+    let store = FaultStore::new(MemoryStore::new());
+    every_call_is_send(&store);
+    every_call_is_send(&MemoryStore::new());
+    send(&store.until(|_| true));
+    send(&Shared::new(MemoryStore::new()).open());
+    send(&Watch::none().hint());
     // A body that is not `Send` still runs.
     let local = std::rc::Rc::new(1);
     assert_eq!(
@@ -122,4 +178,20 @@ async fn every_public_future_is_send() {
             .unwrap(),
         1
     );
+}
+
+fn every_call_is_send(store: &impl LockStore) {
+    let key = StoredKey::new("", "k").unwrap();
+    let owner = Owner::random().unwrap();
+    let ttl = Duration::from_secs(1);
+    send(&store.acquire(AcquireRequest::new(key.clone(), owner, ttl)));
+    send(&store.renew(RenewRequest::new(key.clone(), owner, ttl)));
+    send(&store.renew_many(Vec::new()));
+    send(&store.adopt(AdoptRequest::new(key.clone(), owner, owner, ttl)));
+    send(&store.release(ReleaseRequest::new(key.clone(), owner)));
+    send(&store.inspect(InspectRequest::new(key.clone())));
+    send(&store.force_release(ForceReleaseRequest::new(key.clone())));
+    send(&store.list(String::new()));
+    send(&store.close());
+    send(&store.watch(&key));
 }

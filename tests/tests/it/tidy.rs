@@ -42,6 +42,7 @@ fn a_driver_knows_the_store_contract_and_what_is_below() {
         "store",
         "token",
         "testkit",
+        "ConnectKind",
         "Error",
         "FencingToken",
     ];
@@ -59,29 +60,126 @@ fn a_driver_knows_the_store_contract_and_what_is_below() {
     }
 }
 
+/// The layers of ARCHITECTURE.md, the lowest first. A file may name what is in its own layer or below.
+const LAYERS: [&[&str]; 6] = [
+    &["key", "token", "owner", "error", "options", "clock"],
+    &["store"],
+    &["store::erased"],
+    &[
+        "wait",
+        "guard",
+        "body",
+        "turnstile",
+        "hold",
+        "keeper",
+        "call",
+        "registered",
+        "serialized",
+        "reentry",
+        "observe",
+    ],
+    &["lock"],
+    &["registry", "scope", "private"],
+];
+
+fn layer(module: &str) -> Option<usize> {
+    LAYERS.iter().position(|layer| layer.contains(&module))
+}
+
+/// The code of a file, without its comments (links in the documentation may point up) and without its tests.
+fn code(text: &str) -> String {
+    let (code, _) = text
+        .split_once("#[cfg(test)]\nmod tests")
+        .unwrap_or((text, ""));
+    code.lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+/// The module behind what `lib.rs` re-exports.
+fn home(lib: &str, name: &str) -> Option<String> {
+    let uses = lib.lines().filter_map(|line| line.strip_prefix("pub use "));
+    uses.filter_map(|line| line.split_once("::"))
+        .find(|(_, names)| {
+            names
+                .split(|letter: char| !letter.is_alphanumeric() && letter != '_')
+                .any(|word| word == name)
+        })
+        .map(|(module, _)| module.to_owned())
+}
+
 #[test]
-fn the_store_contract_knows_only_what_is_below_it() {
+fn each_layer_knows_only_itself_and_what_is_below() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../verrou/src");
-    let below = ["clock", "error", "key", "owner", "token", "Error"];
-    for file in [
-        "key.rs",
-        "token.rs",
-        "owner.rs",
-        "clock.rs",
-        "error.rs",
-        "options.rs",
-    ] {
-        let text = std::fs::read_to_string(root.join(file)).unwrap();
-        for module in named(&text) {
-            // Links in the documentation may point up.
-            let documented = text.lines().all(|line| {
-                !line.contains(&format!("crate::{module}")) || line.trim_start().starts_with("//")
-            });
+    let read = |file: &str| std::fs::read_to_string(root.join(file)).unwrap();
+    let lib = read("lib.rs");
+    let mut seen = 0;
+    for (rank, modules) in LAYERS.iter().enumerate() {
+        for module in *modules {
+            let file = match *module {
+                "registry" => "verrou.rs".to_owned(),
+                module => format!("{}.rs", module.replace("::", "/")),
+            };
+            let code = code(&read(&file));
+            // The parent of a file in a folder is in the list, and below it.
             assert!(
-                below.contains(&module) || documented,
-                "{file} names crate::{module}"
+                module.contains("::") || !code.contains("super::"),
+                "{file} hides whom it knows behind `super`"
+            );
+            for named in named(&code) {
+                let erased = named == "store" && code.contains("crate::store::erased");
+                let module = match layer(named) {
+                    Some(_) if erased => "store::erased".to_owned(),
+                    Some(_) => named.to_owned(),
+                    None => home(&lib, named)
+                        .unwrap_or_else(|| panic!("{file} names crate::{named}, of no layer")),
+                };
+                let below = layer(&module)
+                    .unwrap_or_else(|| panic!("{file} names crate::{module}, of no layer"));
+                assert!(
+                    below <= rank,
+                    "{file} names crate::{named}, which is above it"
+                );
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen > 100, "{seen} names were looked at");
+}
+
+#[test]
+fn every_file_has_its_place_in_the_layers() {
+    let elsewhere = ["lib", "docs", "drivers", "testkit", "verrou"];
+    for (path, _) in source("") {
+        let mut parts = path.iter();
+        let first = Path::new(parts.next().unwrap()).with_extension("");
+        let first = first.to_str().unwrap();
+        assert!(
+            layer(first).is_some() || elsewhere.contains(&first),
+            "{} is in no layer of ARCHITECTURE.md",
+            path.display()
+        );
+    }
+}
+
+#[test]
+fn the_lock_is_made_of_its_parts() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../verrou/src");
+    let read = |file: &str| std::fs::read_to_string(root.join(file)).unwrap();
+    let parts = ["wait", "turnstile", "keeper", "guard"];
+    for part in parts {
+        for above in ["lock", "registry", "scope", "private", "drivers", "testkit"] {
+            let code = code(&read(&format!("{part}.rs")));
+            assert!(
+                !named(&code).any(|module| module == above),
+                "{part}.rs names crate::{above}"
             );
         }
+    }
+    let lock = code(&read("lock.rs"));
+    for part in ["wait", "keeper", "guard"] {
+        assert!(named(&lock).any(|module| module == part), "{part}");
     }
 }
 

@@ -65,21 +65,24 @@ const PURGE_STEP: i64 = 500;
 /// | scope | the processes of one host (containers, if they share the file's directory and the time namespace) |
 ///
 /// # Errors
-/// [`Error::Connect`] with the [kind](crate::ConnectKind) of what is wrong with the file, before any lock is taken;
+/// [`Error::Connect`] with the [kind](crate::ConnectKind) of what is wrong with the file, before any lock is taken; its
+/// source names the thing and the way out, and never shows the URL.
 /// [`Error::InvalidOption`] for a table name, before the file is looked at.
 ///
 /// # Examples
 /// ```
-/// use verrou::store::{AcquireRequest, Acquired, LockStore, Owner, StoredKey};
-/// use verrou::drivers::SqliteStore;
+/// use verrou::{Verrou, drivers::SqliteStore};
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let path = std::env::temp_dir().join(format!("verrou-doc-{}.db", std::process::id()));
 /// # let path = path.to_str().ok_or("no UTF-8")?;
-/// let store = SqliteStore::connect(path).await?;
-/// let request = AcquireRequest::new(StoredKey::new("", "report")?, Owner::random()?, std::time::Duration::from_secs(20));
-/// assert!(matches!(store.acquire(request).await?, Acquired::Granted { .. }));
-/// # store.close().await;
+///
+/// let verrou = Verrou::builder()
+///     .store("sqlite", SqliteStore::connect(path).await?)
+///     .build()?;
+/// let total = verrou.create_lock("report").run(async |_guard| 40 + 2).await?;
+/// assert_eq!(total, 42);
+/// verrou.shutdown().await?;
 /// # for suffix in ["", "-wal", "-shm"] { let _ = std::fs::remove_file(format!("{path}{suffix}")); }
 /// # Ok(())
 /// # }
@@ -105,6 +108,9 @@ impl SqliteStore {
     ///
     /// # Errors
     /// As [`SqliteStore`] says.
+    ///
+    /// # Cancel safety
+    /// May be dropped at any time; what is left then is at most an empty file or table.
     pub async fn connect(url: &str) -> Result<Self, Error> {
         Self::builder(url).connect().await
     }
@@ -143,6 +149,9 @@ impl SqliteStore {
     ///
     /// # Errors
     /// [`StoreError`] if the file cannot be written; what was removed until then stays so.
+    ///
+    /// # Cancel safety
+    /// May be dropped at any time: it works in steps of one statement each, and a step that has begun is done or not.
     pub async fn purge(&self, idle: Duration) -> Result<u64, StoreError> {
         let inner = &*self.inner;
         let limit = sql::wall_micros().saturating_sub(sql::micros(idle));
@@ -465,10 +474,13 @@ impl SqliteBuilder {
 
     /// Opens the file, checks that it can keep locks, and that a second connection sees the same data.
     ///
-    /// Needs a tokio runtime with timers. May be dropped at any time; what is left then is at most an empty file or table.
+    /// Needs a tokio runtime with timers.
     ///
     /// # Errors
     /// As [`SqliteStore`] says; [`Error::InvalidOption`] also for a `max_connections` of 0 or above 1000.
+    ///
+    /// # Cancel safety
+    /// May be dropped at any time; what is left then is at most an empty file or table.
     pub async fn connect(self) -> Result<SqliteStore, Error> {
         let statements = Arc::new(Statements::new(table_named(&self.table)?));
         let limit = usize::try_from(self.max_connections).unwrap_or(usize::MAX);

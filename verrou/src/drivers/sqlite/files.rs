@@ -1,5 +1,6 @@
 //! Where a lock file is, which file it is, and whether it is one that can keep locks.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -19,25 +20,71 @@ impl Location {
         let text = url
             .strip_prefix("sqlite://")
             .or_else(|| url.strip_prefix("sqlite:"));
+        if text.is_none()
+            && let Some(scheme) = foreign_scheme(url)
+        {
+            return Err(failed(
+                ConnectKind::Url,
+                format!(
+                    "this driver does not read `{scheme}` urls; give `sqlite:path` or a plain path"
+                ),
+            ));
+        }
         let (path, create) = match text {
             // A plain path may hold any character.
             None => (url.to_owned(), true),
             Some(text) => {
                 let (path, options) = text.split_once('?').unwrap_or((text, ""));
-                let path = percent_decoded(path).ok_or_else(|| refused(ConnectKind::Url))?;
+                let path = percent_decoded(path).ok_or_else(|| {
+                    failed(
+                        ConnectKind::Url,
+                        "in the path of a `sqlite:` url a `%` begins two hex digits of UTF-8, and is itself written `%25`",
+                    )
+                })?;
                 (path, parse_options(options)?)
             }
         };
-        if path.is_empty() || path == ":memory:" {
-            return Err(refused(ConnectKind::Isolated));
+        if path.is_empty() {
+            return Err(failed(
+                ConnectKind::Isolated,
+                "the path is empty, which is a temporary database of one connection; give the path of a file",
+            ));
         }
-        if path.contains('\0') || path.starts_with("file:") {
-            return Err(refused(ConnectKind::Url));
+        if path == ":memory:" {
+            return Err(in_memory());
+        }
+        if path.contains('\0') {
+            return Err(failed(ConnectKind::Url, "a path holds no NUL"));
+        }
+        if path.starts_with("file:") {
+            return Err(failed(
+                ConnectKind::Url,
+                "this driver does not read `file` urls; give `sqlite:path` or a plain path",
+            ));
         }
         // Absolute, so that a later change of the working directory does not lead siblings to another file.
-        let path = std::path::absolute(path).map_err(|error| failed(ConnectKind::Url, error))?;
+        let path = std::path::absolute(path).map_err(|error| {
+            explained(
+                ConnectKind::Url,
+                "the path cannot be made absolute; give an absolute one",
+                error,
+            )
+        })?;
         Ok(Self { path, create })
     }
+}
+
+/// The scheme of a URL of something else. Never more of it: the rest may hold a password.
+fn foreign_scheme(url: &str) -> Option<&str> {
+    let (scheme, _) = url.split_once("://")?;
+    let known = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.');
+    let is_scheme = scheme.len() <= 32
+        && scheme
+            .bytes()
+            .next()
+            .is_some_and(|byte| byte.is_ascii_alphabetic())
+        && scheme.bytes().all(known);
+    is_scheme.then_some(scheme)
 }
 
 /// `mode` is the only one; whether the file may be created.
@@ -47,12 +94,46 @@ fn parse_options(options: &str) -> Result<bool, Error> {
         create = match option {
             "mode=rwc" => true,
             "mode=rw" => false,
-            "mode=ro" => return Err(refused(ConnectKind::ReadOnly)),
-            "mode=memory" => return Err(refused(ConnectKind::Isolated)),
-            _ => return Err(refused(ConnectKind::Url)),
+            "mode=ro" => {
+                return Err(failed(
+                    ConnectKind::ReadOnly,
+                    "`mode=ro` opens the file for reading; leave it out, or give `mode=rw`",
+                ));
+            }
+            "mode=memory" => return Err(in_memory()),
+            other => return Err(unknown_option(other)),
         };
     }
     Ok(create)
+}
+
+/// Names the option and never its value, which may be a secret; without a `=` it may be all value.
+fn unknown_option(option: &str) -> Error {
+    let is_word = |name: &str| {
+        (1..=32).contains(&name.len())
+            && name
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
+    };
+    let reason = match option.split_once('=') {
+        Some(("mode", _)) => "the option `mode` is `rwc` or `rw`".to_owned(),
+        Some((name, _)) if is_word(name) => {
+            format!(
+                "the option `{name}` is unknown; the only one is `mode`, which is `rwc` or `rw`"
+            )
+        }
+        _ => {
+            "behind the `?` is no option; the only one is `mode`, which is `rwc` or `rw`".to_owned()
+        }
+    };
+    failed(ConnectKind::Url, reason)
+}
+
+pub(super) fn in_memory() -> Error {
+    failed(
+        ConnectKind::Isolated,
+        "a database in memory is not seen by a second connection; give a file, or take `MemoryStore` for locks of one process",
+    )
 }
 
 fn percent_decoded(text: &str) -> Option<String> {
@@ -117,10 +198,27 @@ pub(super) fn prepare(location: &Location) -> Result<(), Error> {
         Ok(_) => check(&location.path),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && location.create => {
             let parent = location.path.parent().unwrap_or(&location.path);
+            if !parent.exists() {
+                return Err(failed(
+                    ConnectKind::Unreachable,
+                    "the directory of the file does not exist; create it first",
+                ));
+            }
             check_filesystem(parent)?;
-            make_file(&location.path).map_err(|error| failed(kind_of(&error), error))
+            make_file(&location.path).map_err(|error| {
+                explained(
+                    kind_of(&error),
+                    "the file cannot be created in its directory",
+                    error,
+                )
+            })
         }
-        Err(error) => Err(failed(kind_of(&error), error)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(explained(
+            ConnectKind::Unreachable,
+            "the file does not exist, and `mode=rw` does not create it; create it, or leave `mode` out",
+            error,
+        )),
+        Err(error) => Err(not_looked_at(error)),
     }
 }
 
@@ -144,7 +242,7 @@ fn make_file(_: &Path) -> std::io::Result<()> {
 /// Which file it is, once it is there. Where SQLite has made it, it is taken from everybody else while it is empty.
 pub(super) fn identify(path: &Path) -> Result<FileId, Error> {
     restrict(path);
-    FileId::of(path).map_err(|error| failed(kind_of(&error), error))
+    FileId::of(path).map_err(not_looked_at)
 }
 
 fn restrict(path: &Path) {
@@ -165,12 +263,25 @@ pub(super) fn check(path: &Path) -> Result<(), Error> {
         Ok(metadata) => metadata,
         // A virtual file system's: nobody else has it.
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Err(failed(ConnectKind::Isolated, error));
+            return Err(explained(
+                ConnectKind::Isolated,
+                "the database is in no file that another process could open; give a file of the system",
+                error,
+            ));
         }
-        Err(error) => return Err(failed(kind_of(&error), error)),
+        Err(error) => return Err(not_looked_at(error)),
     };
+    if metadata.is_dir() {
+        return Err(failed(
+            ConnectKind::NotAStore,
+            "the path is a directory; give the path of a file in it",
+        ));
+    }
     if !metadata.is_file() {
-        return Err(refused(ConnectKind::NotAStore));
+        return Err(failed(
+            ConnectKind::NotAStore,
+            "the path is a device, pipe or socket; give the path of a file",
+        ));
     }
     check_access(path)?;
     check_names(path, &metadata)?;
@@ -184,7 +295,7 @@ pub(super) fn check(path: &Path) -> Result<(), Error> {
 #[cfg(unix)]
 fn check_names(path: &Path, metadata: &std::fs::Metadata) -> Result<(), Error> {
     let reason = if std::os::unix::fs::MetadataExt::nlink(metadata) > 1 {
-        "the file has several names (hard links), and a log beside each"
+        "the file has several names (hard links), and a log beside each; leave it one name"
     } else if is_mounted_alone(path) {
         "the file is mounted without its directory, so its log is another one elsewhere; mount the directory"
     } else {
@@ -229,18 +340,17 @@ fn check_access(path: &Path) -> Result<(), Error> {
     use rustix::io::Errno;
     match access(path, Access::READ_OK | Access::WRITE_OK) {
         Ok(()) => Ok(()),
-        Err(Errno::ROFS) => Err(failed(
+        Err(Errno::ROFS) => Err(explained(
             ConnectKind::ReadOnly,
+            "the file is on a file system that is mounted read-only; put it elsewhere",
             std::io::Error::from(Errno::ROFS),
         )),
-        Err(Errno::ACCESS) if access(path, Access::READ_OK).is_ok() => Err(failed(
+        Err(Errno::ACCESS) if access(path, Access::READ_OK).is_ok() => Err(explained(
             ConnectKind::ReadOnly,
+            "the file can be read but not written; give this process the right to write it",
             std::io::Error::from(Errno::ACCESS),
         )),
-        Err(error) => {
-            let error = std::io::Error::from(error);
-            Err(failed(kind_of(&error), error))
-        }
+        Err(error) => Err(not_looked_at(error.into())),
     }
 }
 
@@ -251,10 +361,7 @@ fn check_access(_: &Path) -> Result<(), Error> {
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn check_filesystem(path: &Path) -> Result<(), Error> {
-    let stat = rustix::fs::statfs(path).map_err(|error| {
-        let error = std::io::Error::from(error);
-        failed(kind_of(&error), error)
-    })?;
+    let stat = rustix::fs::statfs(path).map_err(|error| not_looked_at(error.into()))?;
     // The field's type differs between platforms; a magic number has 32 bits.
     #[expect(
         clippy::cast_sign_loss,
@@ -268,7 +375,8 @@ fn check_filesystem(path: &Path) -> Result<(), Error> {
             DRIVER,
             ConnectKind::Unsupported,
             Some(cause(format!(
-                "the file is on {name}, which hosts share: their clocks and file locks are not one"
+                "the file is on {name}, which hosts share: their clocks and file locks are not one; \
+                 put it on a disk of this host, or take a store with a server"
             ))),
         )),
     }
@@ -317,7 +425,11 @@ fn network_filesystem(magic: u32) -> Option<&'static str> {
 pub(super) fn boot_id() -> Result<Arc<str>, Error> {
     match std::fs::read_to_string("/proc/sys/kernel/random/boot_id") {
         Ok(id) => Ok(Arc::from(id.trim())),
-        Err(error) => Err(failed(ConnectKind::Unsupported, error)),
+        Err(error) => Err(explained(
+            ConnectKind::Unsupported,
+            "the id of this boot cannot be read from /proc, and without it a lease from before a reboot would seem held",
+            error,
+        )),
     }
 }
 
@@ -335,8 +447,45 @@ fn kind_of(error: &std::io::Error) -> ConnectKind {
     }
 }
 
-pub(super) fn refused(kind: ConnectKind) -> Error {
-    Error::connect(DRIVER, kind, None)
+fn not_looked_at(error: std::io::Error) -> Error {
+    explained(
+        kind_of(&error),
+        "the file or its directory cannot be read; check the path and the rights of this process",
+        error,
+    )
+}
+
+/// What is wrong and the way out, with what the system or SQLite said behind it.
+pub(super) fn explained(
+    kind: ConnectKind,
+    what: impl Into<Cow<'static, str>>,
+    error: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> Error {
+    failed(
+        kind,
+        Explained {
+            what: what.into(),
+            error: error.into(),
+        },
+    )
+}
+
+#[derive(Debug)]
+struct Explained {
+    what: Cow<'static, str>,
+    error: Box<dyn std::error::Error + Send + Sync>,
+}
+
+impl std::fmt::Display for Explained {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.what)
+    }
+}
+
+impl std::error::Error for Explained {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&*self.error)
+    }
 }
 
 pub(super) fn failed(
@@ -399,10 +548,53 @@ mod tests {
             "sqlite:%ff",
             "sqlite:a%00b",
             "file:x",
+            "file:///x",
+            "postgres://me:secret@h/db",
+            "redis://h",
         ] {
             assert_eq!(kind(url), Some(ConnectKind::Url), "{url}");
         }
         assert_eq!(kind("sqlite:x?mode=ro"), Some(ConnectKind::ReadOnly));
+    }
+
+    /// Everything that an error of `url` shows, down to its last cause.
+    fn told(url: &str) -> String {
+        match Location::parse(url) {
+            Err(error) => super::super::tests::told(&error),
+            Ok(location) => panic!("{location:?}"),
+        }
+    }
+
+    #[test]
+    fn a_url_that_cannot_work_is_told_why() {
+        for (url, phrase) in [
+            ("", "the path is empty"),
+            ("sqlite:", "the path is empty"),
+            (":memory:", "database in memory"),
+            ("sqlite:x?mode=memory", "`MemoryStore`"),
+            ("sqlite:x?mode=ro", "`mode=ro` opens the file for reading"),
+            ("sqlite:x?mode=rwx", "`mode` is `rwc` or `rw`"),
+            ("sqlite:x?cache=shared", "the option `cache` is unknown"),
+            ("sqlite:x?mode=rw&key=canary", "the option `key` is unknown"),
+            ("sqlite:x?canary", "no option"),
+            ("sqlite:%zz", "two hex digits"),
+            ("sqlite:a%00b", "no NUL"),
+            ("file:x", "`file` urls"),
+            ("file:///x", "`file` urls"),
+            (
+                "postgres://me:canary@h/db",
+                "`postgres` urls; give `sqlite:path`",
+            ),
+            ("redis://:canary@h:6379", "`redis` urls"),
+            ("mongodb+srv://canary@h", "`mongodb+srv` urls"),
+            ("SQLITE://canary", "`SQLITE` urls"),
+        ] {
+            let told = told(url);
+            assert!(told.contains(phrase), "{url}: {told}");
+            assert!(!told.contains("canary"), "{url}: {told}");
+        }
+        // What is no scheme is a path, and may hold any character.
+        assert!(Location::parse("/a b://c").is_ok());
     }
 
     #[test]

@@ -8,11 +8,12 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteSynchronous};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Row as _};
 
 use super::connections::{BUSY_TIMEOUT, Checkout, Connections, Query, code, is_busy};
-use super::files::{self, Location, failed, refused};
+use super::files::{self, Location, explained, failed};
 use super::statements::Statements;
 use crate::clock::{Moment, sleep_until};
 use crate::drivers::sql::Table;
 use crate::error::{ConnectKind, Error};
+use crate::key::Shown;
 
 /// How long a set-up tries while other processes have the file locked.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -100,7 +101,10 @@ async fn check_sibling(
 ) -> Result<(), Error> {
     let mut other = patient(sibling, deadline).await?;
     if backing_file(&mut other, statements.table(), deadline).await? != file {
-        return Err(refused(ConnectKind::Isolated));
+        return Err(failed(
+            ConnectKind::Isolated,
+            "a second connection of the pool opens another file; give a pool whose connections all open the same one",
+        ));
     }
     check_table(&mut other, statements.table(), deadline)
         .await
@@ -109,7 +113,13 @@ async fn check_sibling(
                 kind: ConnectKind::Schema,
                 source,
                 ..
-            } => Error::connect(super::DRIVER, ConnectKind::Isolated, source),
+            } => {
+                let what = "a second connection of the pool does not see the table of the first";
+                match source {
+                    Some(source) => explained(ConnectKind::Isolated, what, source),
+                    None => failed(ConnectKind::Isolated, what),
+                }
+            }
             other => other,
         })?;
     ask(&mut other, deadline, || statements.probe())
@@ -130,8 +140,10 @@ async fn write_ahead(checkout: &mut Checkout, deadline: Moment) -> Result<(), Er
     if text(&mode, 0)?.eq_ignore_ascii_case("wal") {
         Ok(())
     } else {
-        // A file system without shared memory.
-        Err(refused(ConnectKind::Unsupported))
+        Err(failed(
+            ConnectKind::Unsupported,
+            "SQLite cannot use write-ahead logging for this file: its file system has no shared memory; put it on a local disk",
+        ))
     }
 }
 
@@ -148,12 +160,17 @@ async fn backing_file(
     })
     .await?;
     if rows.is_empty() {
-        return Err(refused(ConnectKind::Schema));
+        return Err(failed(
+            ConnectKind::Schema,
+            format!(
+                "no database is attached as `{schema}`; attach it to every connection of the pool, or name a table without it"
+            ),
+        ));
     }
     let file = text(&rows, 0)?;
     if file.is_empty() {
-        // In memory, or a temporary one.
-        return Err(refused(ConnectKind::Isolated));
+        // A temporary one is as if in memory.
+        return Err(files::in_memory());
     }
     Ok(PathBuf::from(file))
 }
@@ -183,7 +200,20 @@ async fn check_table(
         .bind(table.schema().unwrap_or("main").to_owned())
     })
     .await?;
-    let mut found = 0;
+    let named = table.schema().map_or_else(
+        || format!("`{}`", table.name()),
+        |schema| format!("`{schema}.{}`", table.name()),
+    );
+    if rows.is_empty() {
+        return Err(failed(
+            ConnectKind::Schema,
+            format!(
+                "the table {named} is missing; create it with what `SqliteStore::schema_sql()` or `schema_sql_for` prints, \
+                 or let `create_table(true)` do it"
+            ),
+        ));
+    }
+    let mut found = Vec::new();
     for row in &rows {
         let read = || -> Result<_, sqlx::Error> {
             Ok((
@@ -195,27 +225,52 @@ async fn check_table(
                 row.try_get::<bool, _>(5)?,
             ))
         };
-        let (name, kind, not_null, key, no_default, table) =
-            read().map_err(|error| failed(ConnectKind::Schema, error))?;
-        let right = match COLUMNS.iter().find(|column| column.0 == name) {
-            Some(column) => {
-                found += 1;
-                column.1.eq_ignore_ascii_case(&kind)
-                    && column.2 == not_null
-                    && (key == 1) == (name == "key")
-                    && key <= 1
+        let (name, kind, not_null, key, no_default, is_table) = read().map_err(|error| {
+            explained(
+                ConnectKind::Schema,
+                format!("the columns of {named} cannot be read"),
+                error,
+            )
+        })?;
+        if !is_table {
+            return Err(failed(
+                ConnectKind::Schema,
+                format!("{named} is a view and no table; name another one"),
+            ));
+        }
+        let wrong = match COLUMNS.iter().find(|column| column.0 == name) {
+            Some(&(name, wanted, filled)) => {
+                found.push(name);
+                let right = wanted.eq_ignore_ascii_case(&kind)
+                    && filled == not_null
+                    && key == i64::from(name == "key");
+                (!right).then(|| {
+                    let filled = if filled { " NOT NULL" } else { "" };
+                    let key = if name == "key" {
+                        ", and alone the primary key"
+                    } else {
+                        ""
+                    };
+                    format!("has to be {wanted}{filled}{key}")
+                })
             }
             // Somebody's own column is no harm as long as a new row need not name it.
-            None => key == 0 && !(not_null && no_default),
+            None => (key != 0 || (not_null && no_default))
+                .then(|| "is not verrou's, and a row could not be written without it".to_owned()),
         };
-        if !right || !table {
-            return Err(refused(ConnectKind::Schema));
+        if let Some(wrong) = wrong {
+            return Err(failed(
+                ConnectKind::Schema,
+                format!("the column `{}` of the table {named} {wrong}", Shown(&name)),
+            ));
         }
     }
-    if found == COLUMNS.len() {
-        Ok(())
-    } else {
-        Err(refused(ConnectKind::Schema))
+    match COLUMNS.iter().find(|column| !found.contains(&column.0)) {
+        None => Ok(()),
+        Some((missing, ..)) => Err(failed(
+            ConnectKind::Schema,
+            format!("the table {named} has no column `{missing}`"),
+        )),
     }
 }
 
@@ -277,6 +332,13 @@ fn judged(error: sqlx::Error) -> Error {
         Some(8) => ConnectKind::ReadOnly,
         // CORRUPT, NOTADB
         Some(11 | 26) => ConnectKind::NotAStore,
+        _ if is_busy(&error) => {
+            return explained(
+                ConnectKind::Unreachable,
+                "another process keeps the file locked; end its transaction, or give the locks a file of their own",
+                error,
+            );
+        }
         _ => ConnectKind::Unreachable,
     };
     failed(kind, error)

@@ -67,15 +67,32 @@ async fn granted(store: &SqliteStore, key: &StoredKey, owner: Owner) -> Result<u
     }
 }
 
-async fn connect_kind(url: &str) -> Option<ConnectKind> {
-    kind_of(SqliteStore::connect(url).await)
+/// An error with all of its causes.
+pub(super) fn told(error: &dyn std::error::Error) -> String {
+    let mut told = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        told.push_str(": ");
+        told.push_str(&error.to_string());
+        cause = error.source();
+    }
+    told
 }
 
-fn kind_of(result: Result<SqliteStore, Error>) -> Option<ConnectKind> {
+/// The error has this kind, and says so in these words.
+#[track_caller]
+fn refused(result: Result<SqliteStore, Error>, kind: ConnectKind, phrase: &str) {
     match result {
-        Err(Error::Connect { kind, .. }) => Some(kind),
-        Err(other) => panic!("{other:?}"),
-        Ok(_) => None,
+        Err(Error::Connect {
+            kind: found,
+            driver,
+            source: Some(source),
+        }) => {
+            let told = told(&*source);
+            assert_eq!((driver, found), (DRIVER, kind), "{told}");
+            assert!(told.contains(phrase), "{told}");
+        }
+        other => panic!("{other:?} instead of `{phrase}`"),
     }
 }
 
@@ -308,58 +325,111 @@ async fn a_list_is_by_bytes() -> Tested {
 }
 
 #[tokio::test]
-async fn what_cannot_be_a_store_is_refused_by_kind() -> Tested {
+async fn what_cannot_be_a_store_is_refused_by_kind_and_told_why() -> Tested {
+    use ConnectKind::*;
     let dir = Dir::new()?;
     let path = |name: &str| dir.file(name).display().to_string();
 
-    assert_eq!(connect_kind(&path("")).await, Some(ConnectKind::NotAStore));
-    assert_eq!(
-        connect_kind("/dev/null").await,
-        Some(ConnectKind::NotAStore)
-    );
-    let missing = connect_kind(&path("no/such/dir.db")).await;
-    assert_eq!(missing, Some(ConnectKind::Unreachable));
-    let missing = connect_kind(&format!("sqlite:{}?mode=rw", path("missing.db"))).await;
-    assert_eq!(missing, Some(ConnectKind::Unreachable));
+    for (url, kind, phrase) in [
+        (
+            path(""),
+            NotAStore,
+            "is a directory; give the path of a file",
+        ),
+        ("/dev/null".into(), NotAStore, "is a device"),
+        (
+            path("no/such/dir.db"),
+            Unreachable,
+            "directory of the file does not exist",
+        ),
+        (
+            format!("sqlite:{}?mode=rw", path("missing.db")),
+            Unreachable,
+            "`mode=rw` does not create it",
+        ),
+        (":memory:".into(), Isolated, "in memory"),
+        ("postgres://me:secret@h/db".into(), Url, "`postgres` urls"),
+        (
+            format!("sqlite:{}?key=secret", path("x.db")),
+            Url,
+            "the option `key` is unknown",
+        ),
+    ] {
+        refused(SqliteStore::connect(&url).await, kind, phrase);
+    }
     assert!(!dir.file("missing.db").exists());
 
     std::fs::write(
         dir.file("text"),
         "this is no database, and never was one\n".repeat(50),
     )?;
-    assert_eq!(
-        connect_kind(&path("text")).await,
-        Some(ConnectKind::NotAStore)
+    refused(
+        SqliteStore::connect(&path("text")).await,
+        NotAStore,
+        "file is not a database",
     );
-    assert_eq!(connect_kind(":memory:").await, Some(ConnectKind::Isolated));
 
-    for (name, sql) in [
-        (
-            "other.db",
-            "CREATE TABLE verrou_locks (id INTEGER PRIMARY KEY)",
-        ),
-        ("view.db", "CREATE VIEW verrou_locks AS SELECT 1 AS key"),
-        (
-            "nokey.db",
-            "CREATE TABLE verrou_locks (key BLOB NOT NULL, owner BLOB, holder TEXT NOT NULL, token INTEGER NOT NULL, boot TEXT NOT NULL, granted INTEGER NOT NULL, expiry INTEGER NOT NULL)",
-        ),
-    ] {
-        execute(&dir.file(name), sql).await?;
-        assert_eq!(
-            connect_kind(&path(name)).await,
-            Some(ConnectKind::Schema),
-            "{name}"
-        );
-    }
     execute(&dir.file("two.db"), "CREATE TABLE x (y)").await?;
     std::fs::hard_link(dir.file("two.db"), dir.file("names.db"))?;
-    let linked = connect_kind(&path("names.db")).await;
-    assert_eq!(linked, Some(ConnectKind::Unsupported));
-    let bare = SqliteStore::builder(&path("bare.db"))
-        .create_table(false)
-        .connect()
-        .await;
-    assert_eq!(kind_of(bare), Some(ConnectKind::Schema));
+    refused(
+        SqliteStore::connect(&path("names.db")).await,
+        Unsupported,
+        "several names",
+    );
+    let elsewhere = SqliteStore::builder(&path("one.db")).table("jobs.locks");
+    refused(
+        elsewhere.connect().await,
+        Schema,
+        "no database is attached as `jobs`",
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_table_of_another_shape_is_refused_and_told_where() -> Tested {
+    let dir = Dir::new()?;
+    let path = |name: &str| dir.file(name).display().to_string();
+    let right = SqliteStore::schema_sql();
+    for (name, sql, phrase) in [
+        (
+            "other.db",
+            "CREATE TABLE verrou_locks (id INTEGER PRIMARY KEY)".to_owned(),
+            "column `id` of the table `verrou_locks` is not verrou's",
+        ),
+        (
+            "view.db",
+            "CREATE VIEW verrou_locks AS SELECT 1 AS key".to_owned(),
+            "`verrou_locks` is a view",
+        ),
+        (
+            "nokey.db",
+            "CREATE TABLE verrou_locks (key BLOB NOT NULL, owner BLOB, holder TEXT NOT NULL, token INTEGER NOT NULL, boot TEXT NOT NULL, granted INTEGER NOT NULL, expiry INTEGER NOT NULL)".to_owned(),
+            "column `key` of the table `verrou_locks` has to be BLOB NOT NULL, and alone the primary key",
+        ),
+        (
+            "less.db",
+            "CREATE TABLE verrou_locks (key BLOB NOT NULL PRIMARY KEY, owner BLOB)".to_owned(),
+            "the table `verrou_locks` has no column `holder`",
+        ),
+        (
+            "type.db",
+            right.replace("token INTEGER", "token TEXT"),
+            "column `token` of the table `verrou_locks` has to be INTEGER NOT NULL",
+        ),
+    ] {
+        execute(&dir.file(name), &sql).await?;
+        refused(
+            SqliteStore::connect(&path(name)).await,
+            ConnectKind::Schema,
+            phrase,
+        );
+    }
+    let bare = SqliteStore::builder(&path("bare.db")).create_table(false);
+    refused(
+        bare.connect().await,
+        ConnectKind::Schema,
+        "the table `verrou_locks` is missing; create it with what `SqliteStore::schema_sql()`",
+    );
     Ok(())
 }
 
@@ -378,19 +448,22 @@ async fn a_missing_right_is_refused_by_kind() -> Tested {
     );
 
     let read_only = SqlitePool::connect_with(dir.options().read_only(true)).await?;
-    let refused = SqliteStore::from_pool(read_only.clone()).connect().await;
-    assert_eq!(kind_of(refused), Some(ConnectKind::ReadOnly));
+    let store = SqliteStore::from_pool(read_only.clone()).connect().await;
+    refused(store, ConnectKind::ReadOnly, "readonly database");
     read_only.close().await;
-    let refused = connect_kind(&format!("{}?mode=ro", dir.url())).await;
-    assert_eq!(refused, Some(ConnectKind::ReadOnly));
+    let store = SqliteStore::connect(&format!("{}?mode=ro", dir.url())).await;
+    refused(store, ConnectKind::ReadOnly, "`mode=ro`");
 
     if std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(&file)?) != 0 {
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o400))?;
-        assert_eq!(connect_kind(&dir.url()).await, Some(ConnectKind::ReadOnly));
+        let store = SqliteStore::connect(&dir.url()).await;
+        refused(store, ConnectKind::ReadOnly, "can be read but not written");
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o0))?;
-        assert_eq!(connect_kind(&dir.url()).await, Some(ConnectKind::Rights));
+        let store = SqliteStore::connect(&dir.url()).await;
+        refused(store, ConnectKind::Rights, "rights of this process");
         std::fs::set_permissions(&dir.0, std::fs::Permissions::from_mode(0o0))?;
-        assert_eq!(connect_kind(&dir.url()).await, Some(ConnectKind::Rights));
+        let store = SqliteStore::connect(&dir.url()).await;
+        refused(store, ConnectKind::Rights, "rights of this process");
         std::fs::set_permissions(&dir.0, std::fs::Permissions::from_mode(0o700))?;
     }
     Ok(())
@@ -432,9 +505,10 @@ async fn the_printed_schema_is_the_one_that_is_needed() -> Tested {
     let builder = || SqliteStore::builder(&dir.url()).create_table(false);
     builder().table("mine").connect().await?;
     builder().table("main.MINE").connect().await?;
-    assert_eq!(
-        kind_of(builder().table("other").connect().await),
-        Some(ConnectKind::Schema)
+    refused(
+        builder().table("main.other").connect().await,
+        ConnectKind::Schema,
+        "the table `main.other` is missing",
     );
     execute(&dir.file("locks.db"), &SqliteStore::schema_sql()).await?;
     builder().connect().await?;
@@ -445,8 +519,8 @@ async fn the_printed_schema_is_the_one_that_is_needed() -> Tested {
 async fn a_pool_in_memory_is_refused() -> Tested {
     for url in ["sqlite::memory:", "sqlite:x?mode=memory", "sqlite:"] {
         let pool = SqlitePool::connect(url).await?;
-        let refused = SqliteStore::from_pool(pool).connect().await;
-        assert_eq!(kind_of(refused), Some(ConnectKind::Isolated), "{url}");
+        let store = SqliteStore::from_pool(pool).connect().await;
+        refused(store, ConnectKind::Isolated, "in memory");
     }
     Ok(())
 }
@@ -578,10 +652,8 @@ async fn a_file_that_stays_locked_is_unreachable() -> Tested {
     let mut writer = dir.options().connect().await?;
     sqlx::query("BEGIN EXCLUSIVE").execute(&mut writer).await?;
     let started = Instant::now();
-    assert_eq!(
-        connect_kind(&dir.url()).await,
-        Some(ConnectKind::Unreachable)
-    );
+    let store = SqliteStore::connect(&dir.url()).await;
+    refused(store, ConnectKind::Unreachable, "keeps the file locked");
     assert!(started.elapsed() < Duration::from_secs(20));
     sqlx::query("COMMIT").execute(&mut writer).await?;
     SqliteStore::connect(&dir.url()).await?;

@@ -1,0 +1,55 @@
+//! The example that a newcomer runs first, as a newcomer runs it: what it says and its exit codes.
+
+#![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::process::Command;
+
+/// Long enough to build the example on a slow machine.
+const DEADLINE: Duration = Duration::from_secs(600);
+
+/// Runs the example; its exit code, and all that it wrote.
+async fn transfer(arguments: &[&str]) -> (Option<i32>, String) {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let output = Command::new(cargo)
+        .args(["run", "-q", "-p", "examples", "--example", "transfer", "--"])
+        .args(arguments)
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    let output = tokio::time::timeout(DEADLINE, output)
+        .await
+        .unwrap_or_else(|_| panic!("{arguments:?} does not end"))
+        .unwrap();
+    let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
+    text.push_str(&String::from_utf8_lossy(&output.stderr));
+    (output.status.code(), text)
+}
+
+#[tokio::test]
+async fn the_bank_says_what_it_cannot_use_and_keeps_every_coin_in_memory() {
+    for (arguments, phrase) in [
+        (["--store", "x://user:canary@h"], "unknown store `x`"),
+        (["--store", "canary"], "unknown store"),
+        (
+            ["--storage", "x://user:canary@h"],
+            "cannot read the arguments",
+        ),
+        (
+            ["--store", "sqlite:/no/such/canary/locks.db"],
+            "the directory of the file does not exist",
+        ),
+        (["--store", "sqlite:/"], "the path is a directory"),
+    ] {
+        let (code, text) = transfer(&arguments).await;
+        assert_eq!(code, Some(2), "{arguments:?}: {text}");
+        assert!(text.contains(phrase), "{arguments:?}: {text}");
+        assert!(!text.contains("canary"), "{arguments:?}: {text}");
+    }
+    let (code, text) = transfer(&["--store", "memory"]).await;
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("every coin is there"), "{text}");
+}
