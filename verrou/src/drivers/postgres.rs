@@ -18,7 +18,7 @@ use self::setup::Plan;
 use self::statements::{RENEWALS, Statement, Statements, unhex};
 use self::watcher::Watcher;
 use crate::drivers::sql::{self, Table};
-use crate::error::{ConnectKind, Error};
+use crate::error::Error;
 use crate::store::{
     AcquireRequest, Acquired, AdoptRequest, Adopted, Capabilities, ForceReleaseRequest, Holding,
     InspectRequest, Listed, LockStore, ReleaseRequest, RenewRequest, Reply, Sent, StoreError,
@@ -495,7 +495,7 @@ impl PostgresBuilder {
     /// # Errors
     /// As [`PostgresStore`] says; [`Error::InvalidOption`] also for a `max_connections` of 0 or above 1000.
     pub async fn connect(self) -> Result<PostgresStore, Error> {
-        let statements = Arc::new(Statements::new(Table::parse(&self.table)?));
+        let statements = Arc::new(Statements::new(&Table::parse(&self.table)?));
         let limit = usize::try_from(self.max_connections).unwrap_or(usize::MAX);
         if !(1..=1000).contains(&limit) {
             return Err(Error::invalid_option(

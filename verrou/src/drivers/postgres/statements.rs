@@ -162,7 +162,6 @@ pub(super) fn unhex(text: &str) -> Option<Vec<u8>> {
 }
 
 pub(super) struct Statements {
-    table: Table,
     channel: String,
     quoted: String,
     acquire: SqlStr,
@@ -183,7 +182,7 @@ fn sql(text: String) -> SqlStr {
 }
 
 impl Statements {
-    pub(super) fn new(table: Table) -> Self {
+    pub(super) fn new(table: &Table) -> Self {
         let quoted = table.quoted('"');
         let channel = table.name().to_owned();
         let t = &quoted;
@@ -276,14 +275,9 @@ impl Statements {
                  DELETE FROM {t} AS l USING idle \
                  WHERE l.key = idle.key AND l.expiry <= {NOW} AND l.token < {NOW} - $3::bigint"
             )),
-            table,
             channel,
             quoted,
         }
-    }
-
-    pub(super) fn table(&self) -> &Table {
-        &self.table
     }
 
     /// The channel of notifications: the table's name without its schema, so that processes which name the same table in
