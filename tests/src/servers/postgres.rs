@@ -155,6 +155,24 @@ impl PostgresServer {
         url(role, self.port, database)
     }
 
+    /// Stops it in order, and starts it as a standby that follows nobody.
+    ///
+    /// # Panics
+    /// If it does not stop or start within the deadline.
+    pub fn become_standby(&self) {
+        let started = Instant::now();
+        if let Some(process) = &*self.process() {
+            process.signal(Signal::INT);
+        }
+        while self.folder.join("data/postmaster.pid").exists() {
+            assert!(started.elapsed() < DEADLINE, "postgres does not stop");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        must(std::fs::write(self.folder.join("data/standby.signal"), ""), "mark a standby");
+        own(&self.folder.join("data/standby.signal"));
+        self.run();
+    }
+
     /// Freezes it (`STOP`) or lets it go on (`CONT`), with all its sessions.
     pub fn signal(&self, signal: Signal) {
         if let Some(process) = &*self.process() {
