@@ -85,7 +85,7 @@ async fn two_hundred_waiters_are_served_through_a_pool_of_one_connection() {
 async fn a_pool_whose_connections_are_all_busy_does_not_cost_a_held_lock() {
     let pool = PgPoolOptions::new().max_connections(5).connect(&shared_url()).await.unwrap();
     let locks = LockFactory::new(shown(PostgresStore::from_pool(pool.clone()).connect().await));
-    let ttl = Duration::from_millis(600);
+    let ttl = Duration::from_secs(2);
     let held = shown(locks.create_lock("busy pool").ttl(ttl).acquire().await);
     let mut queries = JoinSet::new();
     for _ in 0..5 {

@@ -17,6 +17,9 @@ use crate::clock::Moment;
 /// one that nobody polls.
 const STALE: Duration = Duration::from_secs(1);
 
+/// How long a connection may take to be opened, whoever waits for it.
+const OPENING: Duration = Duration::from_secs(10);
+
 /// As many dead connections of a user's pool are passed over in search of a live one.
 const DEAD: usize = 64;
 
@@ -76,6 +79,7 @@ impl Connections {
             .test_before_acquire(false)
             .idle_timeout(None)
             .max_lifetime(None)
+            .acquire_timeout(OPENING)
             .connect_lazy_with(connect)
     }
 
@@ -86,12 +90,22 @@ impl Connections {
         // Sockets and the timer of a pool need a runtime: without one they panic.
         let runtime = Handle::try_current().map_err(no_runtime)?;
         let held = match self {
-            Self::Own(lanes) => Held::Lane(Lanes::take(lanes).await?),
-            Self::Pool { pool, .. } => Held::Pooled {
-                connection: Some(pool.acquire().await?),
-                pool: pool.clone(),
-                runtime,
-            },
+            Self::Own(lanes) => Held::Lane(Some(Lanes::take(lanes).await?)),
+            Self::Pool { pool, ours } => {
+                let connection = if !ours {
+                    pool.acquire().await?
+                } else if let Some(idle) = pool.try_acquire() {
+                    idle
+                } else {
+                    // As for the lanes: it is opened to the end.
+                    finish(&runtime, acquire(pool.clone())).await?
+                };
+                Held::Pooled {
+                    connection: Some(connection),
+                    pool: pool.clone(),
+                    runtime,
+                }
+            }
         };
         Ok(Checkout {
             held,
@@ -143,16 +157,16 @@ impl Lanes {
             state.out.insert(number, Moment::now());
             (number, state.idle.pop())
         };
-        let mut lane = Lane {
+        let lane = Lane {
             connection: idle,
             number,
             lanes: lanes.clone(),
             permit: Some(permit),
         };
-        if lane.connection.is_none() {
-            lane.connection = Some(lanes.options.connect().await?);
+        if lane.connection.is_some() {
+            return Ok(lane);
         }
-        Ok(lane)
+        lane.open().await
     }
 
     /// Lets another connection be opened for each that has been out for too long.
@@ -192,12 +206,24 @@ struct Lane {
 }
 
 impl Lane {
+    /// Opens the connection in a task: a call that is given up before leaves it to the next one, which otherwise would
+    /// begin anew, and might never get there in the time of a short lease.
+    async fn open(mut self) -> Result<Self, sqlx::Error> {
+        let runtime = Handle::try_current().map_err(no_runtime)?;
+        finish(&runtime, async move {
+            let opening = tokio::time::timeout(OPENING, self.lanes.options.connect());
+            self.connection = Some(opening.await.map_err(|_| sqlx::Error::PoolTimedOut)??);
+            Ok(self)
+        })
+        .await
+    }
+
     /// Replaces a connection that was found dead. Those that idle have most likely died with it.
-    async fn replace(&mut self) -> Result<(), sqlx::Error> {
+    async fn replace(mut self) -> Result<Self, sqlx::Error> {
+        self.connection = None;
         let dead = std::mem::take(&mut self.lanes.state().idle);
         drop(dead);
-        self.connection = Some(self.lanes.options.connect().await?);
-        Ok(())
+        self.open().await
     }
 }
 
@@ -221,7 +247,8 @@ impl Drop for Lane {
 }
 
 enum Held {
-    Lane(Lane),
+    /// `None` if another one could not be had.
+    Lane(Option<Lane>),
     Pooled {
         connection: Option<sqlx::pool::PoolConnection<Postgres>>,
         pool: PgPool,
@@ -262,9 +289,9 @@ impl Checkout {
     pub(super) async fn replace(&mut self) -> Result<(), sqlx::Error> {
         match &mut self.held {
             Held::Lane(lane) => {
-                lane.connection = None;
-                Handle::try_current().map_err(no_runtime)?;
-                lane.replace().await?;
+                if let Some(dead) = lane.take() {
+                    *lane = Some(dead.replace().await?);
+                }
             }
             Held::Pooled {
                 connection,
@@ -272,8 +299,7 @@ impl Checkout {
                 runtime,
             } => {
                 close(connection, runtime);
-                let task = runtime.spawn(live(pool.clone()));
-                *connection = Some(task.await.map_err(sqlx::Error::config)??);
+                *connection = Some(finish(runtime, live(pool.clone())).await?);
             }
         }
         self.in_flight = false;
@@ -282,7 +308,7 @@ impl Checkout {
 
     fn connection(&mut self) -> Result<&mut PgConnection, sqlx::Error> {
         match &mut self.held {
-            Held::Lane(lane) => lane.connection.as_mut(),
+            Held::Lane(lane) => lane.as_mut().and_then(|lane| lane.connection.as_mut()),
             Held::Pooled { connection, .. } => connection.as_deref_mut(),
         }
         .ok_or(sqlx::Error::WorkerCrashed)
@@ -293,7 +319,9 @@ impl Drop for Checkout {
     fn drop(&mut self) {
         match &mut self.held {
             Held::Lane(lane) => {
-                if self.in_flight {
+                if self.in_flight
+                    && let Some(lane) = lane
+                {
                     // The server executes what it was sent; the next call does not wait behind it.
                     lane.connection = None;
                 }
@@ -319,6 +347,18 @@ fn close(connection: &mut Option<sqlx::pool::PoolConnection<Postgres>>, runtime:
     if let Some(mut connection) = connection.take() {
         connection.close_on_drop();
     }
+}
+
+/// The result of `work`, which is done in a task of `runtime`: to its end, and with timers of its own.
+async fn finish<T: Send + 'static>(
+    runtime: &Handle,
+    work: impl Future<Output = Result<T, sqlx::Error>> + Send + 'static,
+) -> Result<T, sqlx::Error> {
+    runtime.spawn(work).await.map_err(sqlx::Error::config)?
+}
+
+async fn acquire(pool: PgPool) -> Result<sqlx::pool::PoolConnection<Postgres>, sqlx::Error> {
+    pool.acquire().await
 }
 
 /// A connection of `pool` that answers.
