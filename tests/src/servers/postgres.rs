@@ -44,7 +44,10 @@ pub fn shared_url() -> String {
 pub fn skip_if_asked() {
     if is_skipped("postgres") {
         // Past the capture of the test harness.
-        let _ = writeln!(std::io::stderr(), "SKIPPED: the tests of postgres, as VERROU_TEST_SKIP says");
+        let _ = writeln!(
+            std::io::stderr(),
+            "SKIPPED: the tests of postgres, as VERROU_TEST_SKIP says"
+        );
         std::process::exit(0);
     }
 }
@@ -73,11 +76,25 @@ impl PostgresServer {
         must(std::fs::write(&password, PASSWORD), "write the password");
         own(&password);
         let mut initdb = as_server(&program("initdb"));
-        initdb.arg("-D").arg(&data).args(["-U", "postgres", "-A", "scram-sha-256", "-E", "UTF8"]);
-        initdb.args(["--locale=C", "--no-sync", "--no-instructions"]).arg("--pwfile").arg(&password);
+        initdb
+            .arg("-D")
+            .arg(&data)
+            .args(["-U", "postgres", "-A", "scram-sha-256", "-E", "UTF8"]);
+        initdb
+            .args(["--locale=C", "--no-sync", "--no-instructions"])
+            .arg("--pwfile")
+            .arg(&password);
         let made = must(initdb.output(), "run initdb");
-        assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
-        let server = Self { folder, port: free_port(), process: Mutex::new(None) };
+        assert!(
+            made.status.success(),
+            "initdb: {}",
+            String::from_utf8_lossy(&made.stderr)
+        );
+        let server = Self {
+            folder,
+            port: free_port(),
+            process: Mutex::new(None),
+        };
         server.run();
         server
     }
@@ -93,7 +110,10 @@ impl PostgresServer {
     pub fn run(&self) {
         // What a killed one has left behind would be taken for its successor's.
         let _ = std::fs::remove_file(self.folder.join("data/postmaster.pid"));
-        let (data, port) = (self.folder.join("data").display().to_string(), self.port.to_string());
+        let (data, port) = (
+            self.folder.join("data").display().to_string(),
+            self.port.to_string(),
+        );
         let postgres = program("postgres");
         let arguments = [
             "-D",
@@ -120,14 +140,26 @@ impl PostgresServer {
         let started = Instant::now();
         // A connection that is refused by its password is one to a server that is up.
         while !self.answers() {
-            assert!(started.elapsed() < DEADLINE, "postgres does not start: see {}", log.display());
+            assert!(
+                started.elapsed() < DEADLINE,
+                "postgres does not start: see {}",
+                log.display()
+            );
             std::thread::sleep(Duration::from_millis(20));
         }
     }
 
     fn answers(&self) -> bool {
         let mut ready = Command::new(program("pg_isready"));
-        ready.args(["-q", "-t", "2", "-h", "127.0.0.1", "-p", &self.port.to_string()]);
+        ready.args([
+            "-q",
+            "-t",
+            "2",
+            "-h",
+            "127.0.0.1",
+            "-p",
+            &self.port.to_string(),
+        ]);
         ready.status().is_ok_and(|status| status.success())
     }
 
@@ -168,7 +200,10 @@ impl PostgresServer {
             assert!(started.elapsed() < DEADLINE, "postgres does not stop");
             std::thread::sleep(Duration::from_millis(10));
         }
-        must(std::fs::write(self.folder.join("data/standby.signal"), ""), "mark a standby");
+        must(
+            std::fs::write(self.folder.join("data/standby.signal"), ""),
+            "mark a standby",
+        );
         own(&self.folder.join("data/standby.signal"));
         self.run();
     }
@@ -222,7 +257,10 @@ impl PgBouncer {
         let port = free_port();
         let (ini, users) = (folder.join("pgbouncer.ini"), folder.join("users"));
         let quoted = PASSWORD.replace('"', "\"\"");
-        let list: String = roles.iter().map(|role| format!("\"{role}\" \"{quoted}\"\n")).collect();
+        let list: String = roles
+            .iter()
+            .map(|role| format!("\"{role}\" \"{quoted}\"\n"))
+            .collect();
         must(std::fs::write(&users, list), "write the users of pgbouncer");
         let settings = format!(
             "[databases]\n* = host=127.0.0.1 port={}\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\n\
@@ -231,19 +269,37 @@ impl PgBouncer {
             server.port,
             users.display()
         );
-        must(std::fs::write(&ini, settings), "write the settings of pgbouncer");
+        must(
+            std::fs::write(&ini, settings),
+            "write the settings of pgbouncer",
+        );
         own(&ini);
         own(&users);
-        let program = ["/usr/sbin/pgbouncer", "/usr/bin/pgbouncer", "/opt/homebrew/bin/pgbouncer"];
-        let program = program.into_iter().find(|path| Path::new(path).exists()).unwrap_or("pgbouncer");
+        let program = [
+            "/usr/sbin/pgbouncer",
+            "/usr/bin/pgbouncer",
+            "/opt/homebrew/bin/pgbouncer",
+        ];
+        let program = program
+            .into_iter()
+            .find(|path| Path::new(path).exists())
+            .unwrap_or("pgbouncer");
         let log = folder.join("log");
         let process = start_as_server(Path::new(program), &[&ini.display().to_string()], &log);
         let started = Instant::now();
         while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
-            assert!(started.elapsed() < DEADLINE, "pgbouncer does not start: see {}", log.display());
+            assert!(
+                started.elapsed() < DEADLINE,
+                "pgbouncer does not start: see {}",
+                log.display()
+            );
             std::thread::sleep(Duration::from_millis(20));
         }
-        Self { folder, port, _process: process }
+        Self {
+            folder,
+            port,
+            _process: process,
+        }
     }
 
     /// The URL of a role and database through it.
@@ -268,19 +324,33 @@ fn folder() -> PathBuf {
     static SWEPT: OnceLock<()> = OnceLock::new();
     let parent = std::env::temp_dir();
     SWEPT.get_or_init(|| sweep(&parent));
-    let folder = parent.join(format!("verrou-pg-{}-{}", std::process::id(), wall_micros()));
+    let folder = parent.join(format!(
+        "verrou-pg-{}-{}",
+        std::process::id(),
+        wall_micros()
+    ));
     must(std::fs::create_dir(&folder), "make a folder");
     own(&folder);
     folder
 }
 
 fn sweep(parent: &Path) {
-    let Ok(entries) = std::fs::read_dir(parent) else { return };
+    let Ok(entries) = std::fs::read_dir(parent) else {
+        return;
+    };
     for entry in entries.flatten() {
         let name = entry.file_name();
-        let pid = name.to_str().and_then(|name| name.strip_prefix("verrou-pg-")?.split('-').next()?.parse::<i32>().ok());
+        let pid = name.to_str().and_then(|name| {
+            name.strip_prefix("verrou-pg-")?
+                .split('-')
+                .next()?
+                .parse::<i32>()
+                .ok()
+        });
         let pid = pid.and_then(rustix::process::Pid::from_raw);
-        if pid.is_some_and(|pid| rustix::process::test_kill_process(pid) == Err(rustix::io::Errno::SRCH)) {
+        if pid.is_some_and(|pid| {
+            rustix::process::test_kill_process(pid) == Err(rustix::io::Errno::SRCH)
+        }) {
             let _ = std::fs::remove_dir_all(entry.path());
         }
     }
@@ -296,14 +366,22 @@ fn server_user() -> &'static str {
     static USER: OnceLock<&'static str> = OnceLock::new();
     USER.get_or_init(|| {
         let known = Command::new("id").arg("postgres").output();
-        if known.is_ok_and(|known| known.status.success()) { "postgres" } else { "nobody" }
+        if known.is_ok_and(|known| known.status.success()) {
+            "postgres"
+        } else {
+            "nobody"
+        }
     })
 }
 
 fn own(path: &Path) {
     if is_root() {
         let status = Command::new("chown").arg(server_user()).arg(path).status();
-        assert!(must(status, "run chown").success(), "cannot give {} away", path.display());
+        assert!(
+            must(status, "run chown").success(),
+            "cannot give {} away",
+            path.display()
+        );
     }
 }
 
@@ -312,7 +390,11 @@ fn dropping_root() -> Vec<String> {
     let group = Command::new("id").args(["-gn", user]).output();
     let group = group.map(|group| String::from_utf8_lossy(&group.stdout).trim().to_owned());
     let group = group.unwrap_or_else(|_| user.to_owned());
-    vec![format!("--reuid={user}"), format!("--regid={group}"), "--clear-groups".to_owned()]
+    vec![
+        format!("--reuid={user}"),
+        format!("--regid={group}"),
+        "--clear-groups".to_owned(),
+    ]
 }
 
 fn as_server(program: &Path) -> Command {
@@ -341,8 +423,17 @@ fn start_as_server(program: &Path, arguments: &[&str], log: &Path) -> Supervised
 fn program(name: &str) -> PathBuf {
     static FOLDER: OnceLock<Option<PathBuf>> = OnceLock::new();
     let folder = FOLDER.get_or_init(|| {
-        let mut versions: Vec<_> = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten().collect();
-        versions.sort_by_key(|version| version.file_name().to_str().and_then(|name| name.parse::<u32>().ok()));
+        let mut versions: Vec<_> = std::fs::read_dir("/usr/lib/postgresql")
+            .into_iter()
+            .flatten()
+            .flatten()
+            .collect();
+        versions.sort_by_key(|version| {
+            version
+                .file_name()
+                .to_str()
+                .and_then(|name| name.parse::<u32>().ok())
+        });
         let folder = versions.last().map(|version| version.path().join("bin"));
         folder.filter(|folder| folder.join("initdb").exists())
     });
@@ -353,14 +444,23 @@ fn program(name: &str) -> PathBuf {
 }
 
 fn children(parent: rustix::process::Pid) -> Vec<rustix::process::Pid> {
-    let list = Command::new("pgrep").arg("-P").arg(parent.as_raw_nonzero().to_string()).output();
-    let list = list.map(|list| String::from_utf8_lossy(&list.stdout).into_owned()).unwrap_or_default();
-    list.lines().filter_map(|pid| rustix::process::Pid::from_raw(pid.trim().parse().ok()?)).collect()
+    let list = Command::new("pgrep")
+        .arg("-P")
+        .arg(parent.as_raw_nonzero().to_string())
+        .output();
+    let list = list
+        .map(|list| String::from_utf8_lossy(&list.stdout).into_owned())
+        .unwrap_or_default();
+    list.lines()
+        .filter_map(|pid| rustix::process::Pid::from_raw(pid.trim().parse().ok()?))
+        .collect()
 }
 
 fn must<T>(result: std::io::Result<T>, what: &str) -> T {
     match result {
         Ok(done) => done,
-        Err(error) => panic!("cannot {what}: {error}; install postgresql and pgbouncer, or set VERROU_TEST_SKIP=postgres"),
+        Err(error) => panic!(
+            "cannot {what}: {error}; install postgresql and pgbouncer, or set VERROU_TEST_SKIP=postgres"
+        ),
     }
 }

@@ -19,7 +19,11 @@ const SLACK: Duration = Duration::from_secs(2);
 async fn cut(application: &str) -> i64 {
     let mut admin = connection(&PostgresServer::shared().url()).await;
     let of = format!("FROM pg_stat_activity WHERE application_name = '{application}'");
-    let cut = number(&mut admin, format!("SELECT count(pg_terminate_backend(pid)) {of}")).await;
+    let cut = number(
+        &mut admin,
+        format!("SELECT count(pg_terminate_backend(pid)) {of}"),
+    )
+    .await;
     soon("the end of the sessions", async {
         while number(&mut admin, format!("SELECT count(*) {of}")).await > 0 {
             tokio::time::sleep(Duration::from_millis(2)).await;
@@ -42,16 +46,31 @@ async fn survives_cuts(locks: LockFactory, application: &str) {
 
 #[tokio::test]
 async fn a_connection_that_was_cut_is_replaced_without_a_word() {
-    let url = format!("{}?application_name=cut_own", PostgresServer::shared().url());
-    survives_cuts(LockFactory::new(shown(PostgresStore::connect(&url).await)), "cut_own").await;
+    let url = format!(
+        "{}?application_name=cut_own",
+        PostgresServer::shared().url()
+    );
+    survives_cuts(
+        LockFactory::new(shown(PostgresStore::connect(&url).await)),
+        "cut_own",
+    )
+    .await;
 }
 
 #[tokio::test]
 async fn a_connection_of_a_pool_that_was_cut_is_replaced_without_a_word() {
-    let url = format!("{}?application_name=cut_pool", PostgresServer::shared().url());
+    let url = format!(
+        "{}?application_name=cut_pool",
+        PostgresServer::shared().url()
+    );
     // Without a look at a connection before it is used, dead ones are given out.
-    let pool = PgPoolOptions::new().max_connections(3).min_connections(3).test_before_acquire(false);
-    let store = PostgresStore::from_pool(pool.connect(&url).await.unwrap()).connect().await;
+    let pool = PgPoolOptions::new()
+        .max_connections(3)
+        .min_connections(3)
+        .test_before_acquire(false);
+    let store = PostgresStore::from_pool(pool.connect(&url).await.unwrap())
+        .connect()
+        .await;
     survives_cuts(LockFactory::new(shown(store)), "cut_pool").await;
 }
 
@@ -62,12 +81,28 @@ async fn a_store_outlives_the_runtime_that_it_was_used_on() {
     for _ in 0..3 {
         let locks = locks.clone();
         let used = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(async { shown(shown(locks.create_lock("runtimes").acquire().await).release().await) });
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
+            runtime.block_on(async {
+                shown(
+                    shown(locks.create_lock("runtimes").acquire().await)
+                        .release()
+                        .await,
+                )
+            });
         });
-        tokio::task::spawn_blocking(|| used.join()).await.unwrap().unwrap();
+        tokio::task::spawn_blocking(|| used.join())
+            .await
+            .unwrap()
+            .unwrap();
     }
-    shown(shown(locks.create_lock("runtimes").acquire().await).release().await);
+    shown(
+        shown(locks.create_lock("runtimes").acquire().await)
+            .release()
+            .await,
+    );
 }
 
 /// The outcome of an acquire that fails, within the request timeout.
@@ -89,7 +124,11 @@ async fn a_server_that_freezes_or_crashes_is_an_error_in_time_and_keeps_its_lock
     let other = LockFactory::new(shown(PostgresStore::connect(&server.url()).await));
     let minute = Duration::from_secs(60);
     let held = shown(one.create_lock("k").ttl(minute).acquire().await);
-    shown(shown(other.create_lock("other").acquire().await).release().await);
+    shown(
+        shown(other.create_lock("other").acquire().await)
+            .release()
+            .await,
+    );
 
     // Frozen: the request lies in a socket, and may be read later.
     server.signal(Signal::STOP);
@@ -108,8 +147,15 @@ async fn a_server_that_freezes_or_crashes_is_an_error_in_time_and_keeps_its_lock
     assert_eq!(fails(&other).await, Outcome::NotApplied);
     assert!(held.is_held());
     server.run();
-    shown(shown(soon("the new server", other.create_lock("other").acquire()).await).release().await);
-    assert!(shown(other.create_lock("k").try_acquire().await).is_none(), "a crash frees no lock");
+    shown(
+        shown(soon("the new server", other.create_lock("other").acquire()).await)
+            .release()
+            .await,
+    );
+    assert!(
+        shown(other.create_lock("k").try_acquire().await).is_none(),
+        "a crash frees no lock"
+    );
     let token = held.token();
     shown(held.extend(minute).await);
     shown(held.release().await);

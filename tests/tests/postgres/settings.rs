@@ -25,7 +25,9 @@ async fn counts(builder: impl Fn() -> PostgresBuilder) {
                 let mut tokens = [0; 4];
                 for cycle in 0..CYCLES {
                     let place = (cycle + task) % 4;
-                    let lock = locks.create_lock(format!("number:{place}")).wait(Wait::Forever);
+                    let lock = locks
+                        .create_lock(format!("number:{place}"))
+                        .wait(Wait::Forever);
                     let guard = shown(lock.acquire().await);
                     let place = usize::try_from(place).unwrap();
                     assert!(guard.token().get() > tokens[place]);
@@ -41,7 +43,10 @@ async fn counts(builder: impl Fn() -> PostgresBuilder) {
     while let Some(task) = tasks.join_next().await {
         task.unwrap();
     }
-    let sum: u64 = numbers.iter().map(|number| number.load(Ordering::Relaxed)).sum();
+    let sum: u64 = numbers
+        .iter()
+        .map(|number| number.load(Ordering::Relaxed))
+        .sum();
     assert_eq!(sum, 8 * CYCLES);
 }
 
@@ -65,7 +70,12 @@ async fn direct(place: usize) {
 async fn pooled(place: usize) {
     let name = level(place).await;
     let url = bouncer().url_of(name, "postgres");
-    counts(|| PostgresStore::builder(&url).table("pooled").transaction_pooler()).await;
+    counts(|| {
+        PostgresStore::builder(&url)
+            .table("pooled")
+            .transaction_pooler()
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -107,14 +117,24 @@ async fn counts_with_odd_settings_of_the_session() {
         PostgresServer::shared().url()
     );
     counts(|| PostgresStore::builder(&url).table("odd")).await;
-    counts(|| PostgresStore::builder(&url).table("odd").transaction_pooler()).await;
+    counts(|| {
+        PostgresStore::builder(&url)
+            .table("odd")
+            .transaction_pooler()
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn a_lock_timeout_is_no_error_while_the_call_has_time() {
     let url = PostgresServer::shared().url();
     let impatient = format!("{url}?options[lock_timeout]=50ms");
-    let store = shown(PostgresStore::builder(&impatient).table("impatient").connect().await);
+    let store = shown(
+        PostgresStore::builder(&impatient)
+            .table("impatient")
+            .connect()
+            .await,
+    );
     let locks = LockFactory::new(store);
     drop(shown(locks.create_lock("k").acquire().await));
     let mut other = crate::connection(&url).await;
@@ -134,13 +154,19 @@ async fn a_pool_brings_its_hooks_and_its_schema() {
         let options = options.after_connect(move |connection, _| {
             Box::pin(async move {
                 let set = format!("SET search_path = {schema}");
-                sqlx::Executor::execute(connection, sqlx::AssertSqlSafe(set)).await.map(|_| ())
+                sqlx::Executor::execute(connection, sqlx::AssertSqlSafe(set))
+                    .await
+                    .map(|_| ())
             })
         });
         options.connect_lazy(&url).unwrap()
     };
-    let one = LockFactory::new(shown(PostgresStore::from_pool(pool("hooked")).connect().await));
-    let other = LockFactory::new(shown(PostgresStore::from_pool(pool("other")).connect().await));
+    let one = LockFactory::new(shown(
+        PostgresStore::from_pool(pool("hooked")).connect().await,
+    ));
+    let other = LockFactory::new(shown(
+        PostgresStore::from_pool(pool("other")).connect().await,
+    ));
     let ttl = Duration::from_millis(300);
     let held = shown(one.create_lock("k").ttl(ttl).acquire().await);
     // Longer than the lease: it is the keeper's own connection that renews it, in the same schema.

@@ -28,27 +28,52 @@ async fn two_thousand_increments_in_four_processes_are_two_thousand() {
     for worker in &mut workers {
         assert!(worker.ends_well().await);
     }
-    assert_eq!(std::fs::read_to_string(folder.file("number")).unwrap(), "2000");
+    assert_eq!(
+        std::fs::read_to_string(folder.file("number")).unwrap(),
+        "2000"
+    );
     let tokens = std::fs::read_to_string(folder.file("tokens")).unwrap();
     let tokens: Vec<u64> = tokens.lines().map(|token| token.parse().unwrap()).collect();
     assert_eq!(tokens.len(), 2000);
-    assert!(tokens.is_sorted_by(|one, next| one < next), "tokens in file order must rise strictly");
+    assert!(
+        tokens.is_sorted_by(|one, next| one < next),
+        "tokens in file order must rise strictly"
+    );
 }
 
 /// How often sessions of `application` executed a statement, by the log of the server.
 fn executed(log: &Path, application: &str) -> usize {
     let log = std::fs::read_to_string(log).unwrap();
-    let lines = log.lines().filter_map(|line| line.strip_prefix(application)?.strip_prefix('|'));
-    lines.filter(|line| line.contains("LOG:  execute ") || line.contains("LOG:  statement: ")).count()
+    let lines = log
+        .lines()
+        .filter_map(|line| line.strip_prefix(application)?.strip_prefix('|'));
+    lines
+        .filter(|line| line.contains("LOG:  execute ") || line.contains("LOG:  statement: "))
+        .count()
 }
 
 async fn two_round_trips(application: &str, pooler: bool) {
     let server = PostgresServer::shared();
-    let url = format!("{}?application_name={application}&options[log_statement]=all", server.url());
-    let builder = PostgresStore::builder(&url).table("counted").max_connections(1);
-    let builder = if pooler { builder.transaction_pooler() } else { builder };
+    let url = format!(
+        "{}?application_name={application}&options[log_statement]=all",
+        server.url()
+    );
+    let builder = PostgresStore::builder(&url)
+        .table("counted")
+        .max_connections(1);
+    let builder = if pooler {
+        builder.transaction_pooler()
+    } else {
+        builder
+    };
     let locks = LockFactory::new(shown(builder.connect().await));
-    let cycle = async || shown(shown(locks.create_lock("k").acquire().await).release().await);
+    let cycle = async || {
+        shown(
+            shown(locks.create_lock("k").acquire().await)
+                .release()
+                .await,
+        )
+    };
     cycle().await;
     let before = executed(&server.log(), application);
     for _ in 0..50 {
@@ -69,7 +94,10 @@ async fn an_uncontended_cycle_without_parameters_is_two_round_trips() {
 
 #[tokio::test]
 async fn two_hundred_waiters_are_served_through_a_pool_of_one_connection() {
-    let pool = PgPoolOptions::new().max_connections(1).connect_lazy(&shared_url()).unwrap();
+    let pool = PgPoolOptions::new()
+        .max_connections(1)
+        .connect_lazy(&shared_url())
+        .unwrap();
     let locks = LockFactory::new(shown(PostgresStore::from_pool(pool).connect().await));
     let held = shown(locks.create_lock("two hundred").acquire().await);
     let mut waiters = JoinSet::new();
@@ -83,14 +111,25 @@ async fn two_hundred_waiters_are_served_through_a_pool_of_one_connection() {
 
 #[tokio::test]
 async fn a_pool_whose_connections_are_all_busy_does_not_cost_a_held_lock() {
-    let pool = PgPoolOptions::new().max_connections(5).connect(&shared_url()).await.unwrap();
-    let locks = LockFactory::new(shown(PostgresStore::from_pool(pool.clone()).connect().await));
+    let pool = PgPoolOptions::new()
+        .max_connections(5)
+        .connect(&shared_url())
+        .await
+        .unwrap();
+    let locks = LockFactory::new(shown(
+        PostgresStore::from_pool(pool.clone()).connect().await,
+    ));
     let ttl = Duration::from_secs(2);
     let held = shown(locks.create_lock("busy pool").ttl(ttl).acquire().await);
     let mut queries = JoinSet::new();
     for _ in 0..5 {
         let pool = pool.clone();
-        queries.spawn(async move { sqlx::query("SELECT pg_sleep(10)").execute(&pool).await.map(|_| ()) });
+        queries.spawn(async move {
+            sqlx::query("SELECT pg_sleep(10)")
+                .execute(&pool)
+                .await
+                .map(|_| ())
+        });
     }
     let started = Instant::now();
     while let Some(query) = queries.join_next().await {
@@ -126,7 +165,13 @@ async fn a_purge_while_others_cycle_costs_no_token() {
             let mut last = 0;
             let mut cycles = 0;
             while !stop.load(Ordering::Relaxed) {
-                let guard = shown(locks.create_lock(format!("k{}", task % 4)).wait(Wait::Forever).acquire().await);
+                let guard = shown(
+                    locks
+                        .create_lock(format!("k{}", task % 4))
+                        .wait(Wait::Forever)
+                        .acquire()
+                        .await,
+                );
                 assert!(guard.token().get() > last, "a token fell");
                 last = guard.token().get();
                 cycles += 1;
@@ -155,7 +200,9 @@ async fn one_of_many_creates_the_table() {
         let table = format!("{table}_{round}");
         let mut stores = JoinSet::new();
         for _ in 0..16 {
-            let builder = PostgresStore::builder(&url).table(&table).connect_timeout(Duration::from_secs(20));
+            let builder = PostgresStore::builder(&url)
+                .table(&table)
+                .connect_timeout(Duration::from_secs(20));
             stores.spawn(async move { shown(builder.connect().await) });
         }
         assert_eq!(soon("16 stores", stores.join_all()).await.len(), 16);

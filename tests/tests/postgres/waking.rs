@@ -19,10 +19,20 @@ async fn wakes(builder: impl Fn() -> PostgresBuilder, table: &str) {
     let mut admin = connection(&PostgresServer::shared().url()).await;
     for _ in 0..10 {
         let held = shown(one.create_lock("k").ttl(LATE).acquire().await);
-        let lock = other.create_lock("k").ttl(LATE).wait(Wait::Forever).retry(Retry::new().delays(LATE, LATE));
+        let lock = other
+            .create_lock("k")
+            .ttl(LATE)
+            .wait(Wait::Forever)
+            .retry(Retry::new().delays(LATE, LATE));
         let waiter = tokio::spawn(lock.acquire());
         soon("the mark of a waiter", async {
-            while number(&mut admin, format!("SELECT count(*) FROM {table} WHERE waiting > 0")).await == 0 {
+            while number(
+                &mut admin,
+                format!("SELECT count(*) FROM {table} WHERE waiting > 0"),
+            )
+            .await
+                == 0
+            {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
         })
@@ -40,19 +50,37 @@ async fn a_release_wakes_who_waits_elsewhere() {
 
 #[tokio::test]
 async fn a_release_behind_pgbouncer_wakes_who_listens_past_it() {
-    let (url, direct) = (bouncer().url_of("postgres", "postgres"), PostgresServer::shared().url());
-    wakes(|| PostgresStore::builder(&url).transaction_pooler().listen_url(&direct), "woken_past").await;
+    let (url, direct) = (
+        bouncer().url_of("postgres", "postgres"),
+        PostgresServer::shared().url(),
+    );
+    wakes(
+        || {
+            PostgresStore::builder(&url)
+                .transaction_pooler()
+                .listen_url(&direct)
+        },
+        "woken_past",
+    )
+    .await;
 }
 
 #[tokio::test]
 async fn a_waiter_hears_again_after_its_listener_was_cut() {
-    let url = format!("{}?application_name=cut_listener", PostgresServer::shared().url());
+    let url = format!(
+        "{}?application_name=cut_listener",
+        PostgresServer::shared().url()
+    );
     let builder = || PostgresStore::builder(&url).table("woken_again");
     let one = LockFactory::new(shown(builder().connect().await));
     let other = LockFactory::new(shown(builder().connect().await));
     let mut admin = connection(&PostgresServer::shared().url()).await;
     let held = shown(one.create_lock("k").ttl(LATE).acquire().await);
-    let lock = other.create_lock("k").ttl(LATE).wait(Wait::Forever).retry(Retry::new().delays(LATE, LATE));
+    let lock = other
+        .create_lock("k")
+        .ttl(LATE)
+        .wait(Wait::Forever)
+        .retry(Retry::new().delays(LATE, LATE));
     let waiter = tokio::spawn(lock.acquire());
     let listeners = "FROM pg_stat_activity WHERE application_name = 'cut_listener' AND query LIKE 'WITH watched%'";
     let marked = "SELECT count(*) FROM woken_again WHERE waiting > 0";
@@ -62,7 +90,14 @@ async fn a_waiter_hears_again_after_its_listener_was_cut() {
         }
     };
     soon("the mark of a waiter", marked(&mut admin)).await;
-    assert_eq!(number(&mut admin, format!("SELECT count(pg_terminate_backend(pid)) {listeners}")).await, 1);
+    assert_eq!(
+        number(
+            &mut admin,
+            format!("SELECT count(pg_terminate_backend(pid)) {listeners}")
+        )
+        .await,
+        1
+    );
     execute(&mut admin, "UPDATE woken_again SET waiting = 0").await;
     soon("the mark of its next listener", marked(&mut admin)).await;
     shown(held.release().await);
@@ -73,13 +108,23 @@ async fn a_waiter_hears_again_after_its_listener_was_cut() {
 async fn a_release_that_nobody_waits_for_notifies_nobody() {
     let url = shared_url();
     let table = "unheard";
-    let locks = LockFactory::new(shown(PostgresStore::builder(&url).table(table).connect().await));
+    let locks = LockFactory::new(shown(
+        PostgresStore::builder(&url).table(table).connect().await,
+    ));
     let mut listener = PgListener::connect(&url).await.unwrap();
     listener.listen(table).await.unwrap();
     for _ in 0..100 {
-        shown(shown(locks.create_lock("k").acquire().await).release().await);
+        shown(
+            shown(locks.create_lock("k").acquire().await)
+                .release()
+                .await,
+        );
     }
-    execute(&mut connection(&url).await, format!("NOTIFY {table}, 'the end'")).await;
+    execute(
+        &mut connection(&url).await,
+        format!("NOTIFY {table}, 'the end'"),
+    )
+    .await;
     let first = soon("a notification", listener.recv()).await.unwrap();
     assert_eq!(first.payload(), "the end");
 }

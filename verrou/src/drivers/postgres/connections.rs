@@ -37,7 +37,10 @@ pub(super) enum Protocol {
 pub(super) enum Connections {
     Own(Arc<Lanes>),
     /// A user's pool, or a sibling of one, which is ours to close.
-    Pool { pool: PgPool, ours: bool },
+    Pool {
+        pool: PgPool,
+        ours: bool,
+    },
 }
 
 impl Connections {

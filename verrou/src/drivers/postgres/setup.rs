@@ -16,7 +16,7 @@ use crate::error::{ConnectKind, Error};
 const OLDEST: i32 = 120_000;
 
 /// What a URL may say. sqlx passes over the rest, and logs it: a misspelt `password` too.
-const PARAMETERS: [&str; 20] = [
+const PARAMETERS: [&str; 18] = [
     "sslmode",
     "ssl-mode",
     "sslrootcert",
@@ -35,8 +35,6 @@ const PARAMETERS: [&str; 20] = [
     "application_name",
     "options",
     "statement-cache-capacity",
-    "options[search_path]",
-    "options[role]",
 ];
 
 /// Reads a URL. No error quotes any of it.
@@ -51,7 +49,8 @@ pub(super) fn parse(url: &str) -> Result<PgConnectOptions, Error> {
     if let Some((_, query)) = url.split_once('?') {
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let name = pair.split_once('=').map_or(pair, |(name, _)| name);
-            if !PARAMETERS.contains(&name) && !(name.starts_with("options[") && name.ends_with(']')) {
+            let is_setting = name.starts_with("options[") && name.ends_with(']');
+            if !is_setting && !PARAMETERS.contains(&name) {
                 return wrong("the url has a parameter that is not known");
             }
         }
@@ -61,7 +60,10 @@ pub(super) fn parse(url: &str) -> Result<PgConnectOptions, Error> {
     };
     let host = options.get_host();
     // An address of IPv6 comes with the brackets that it has in a URL.
-    let options = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+    let options = match host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'))
+    {
         Some(address) => {
             let address = address.to_owned();
             options.host(&address)
@@ -139,7 +141,10 @@ async fn check_server(checkout: &mut Checkout, plan: &Plan<'_>) -> Result<(), Er
         ));
     }
     if column::<i32>(row, 1)? < OLDEST {
-        return Err(refused(ConnectKind::Unsupported, "it is older than Postgres 12"));
+        return Err(refused(
+            ConnectKind::Unsupported,
+            "it is older than Postgres 12",
+        ));
     }
     if column::<bool>(row, 2)? {
         return Err(refused(ConnectKind::ReadOnly, "it is a standby"));
@@ -334,7 +339,13 @@ mod tests {
                 panic!("{bad} is accepted");
             };
             assert!(
-                matches!(error, Error::Connect { kind: ConnectKind::Url, .. }),
+                matches!(
+                    error,
+                    Error::Connect {
+                        kind: ConnectKind::Url,
+                        ..
+                    }
+                ),
                 "{error:?}"
             );
             assert!(!format!("{error:?}{error}").contains("s3"), "{error:?}");

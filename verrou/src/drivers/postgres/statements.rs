@@ -321,8 +321,16 @@ impl Statements {
     /// Answers key and owner of each that was renewed. At most [`RENEWALS`].
     pub(super) fn renew_many(&self, requests: &[RenewRequest]) -> Statement {
         Statement::new(&self.renew_many)
-            .many_bytes(requests.iter().map(|request| request.key.as_bytes().to_vec()))
-            .many_bytes(requests.iter().map(|request| request.owner.as_bytes().to_vec()))
+            .many_bytes(
+                requests
+                    .iter()
+                    .map(|request| request.key.as_bytes().to_vec()),
+            )
+            .many_bytes(
+                requests
+                    .iter()
+                    .map(|request| request.owner.as_bytes().to_vec()),
+            )
             .many_numbers(requests.iter().map(|request| micros(request.ttl)))
     }
 

@@ -273,6 +273,8 @@ fn listen(me: &End, connections: &Connections, protocol: Protocol) {
         // A server that does not answer is not waited for.
         let _ = timeout(Duration::from_millis(500), pool.close()).await;
     });
+    // Nor is a look-up of its name.
+    runtime.shutdown_background();
 }
 
 /// What the thread is to do next.
@@ -296,7 +298,11 @@ impl End {
                     return true;
                 }
             }
-            if timeout(LINGER, self.shared.changed.notified()).await.is_err() && self.retires() {
+            if timeout(LINGER, self.shared.changed.notified())
+                .await
+                .is_err()
+                && self.retires()
+            {
                 return false;
             }
         }
