@@ -9,7 +9,7 @@ use tests::soon;
 use verrou::drivers::PostgresStore;
 use verrou::{Error, LockFactory, Outcome};
 
-use crate::{connection, number, shown};
+use crate::{connection, execute, number, shown};
 
 /// The core's bound for one call.
 const REQUEST: Duration = Duration::from_secs(2);
@@ -161,4 +161,32 @@ async fn a_server_that_freezes_or_crashes_is_an_error_in_time_and_keeps_its_lock
     shown(held.release().await);
     let next = shown(other.create_lock("k").acquire().await);
     assert!(next.token() > token);
+}
+
+#[tokio::test]
+async fn a_commit_that_fails_grants_nothing() {
+    let url = PostgresServer::shared().url();
+    let (direct, simple) = (
+        PostgresStore::builder(&url).table("deferred"),
+        PostgresStore::builder(&url)
+            .table("deferred")
+            .transaction_pooler(),
+    );
+    for builder in [direct, simple] {
+        let locks = LockFactory::new(shown(builder.connect().await));
+        let mut admin = connection(&url).await;
+        execute(
+            &mut admin,
+            "CREATE OR REPLACE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS \
+             $$ BEGIN RAISE EXCEPTION 'not at the commit'; END $$; \
+             CREATE CONSTRAINT TRIGGER refusal AFTER INSERT OR UPDATE ON deferred \
+             DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION refuse()",
+        )
+        .await;
+        // The token comes before the commit, its error after it.
+        assert_eq!(fails(&locks).await, Outcome::NotApplied);
+        execute(&mut admin, "DROP TRIGGER refusal ON deferred").await;
+        let guard = shown(locks.create_lock("other").try_acquire().await);
+        shown(guard.expect("nobody was granted the key").release().await);
+    }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tests::servers::postgres::PostgresServer;
 use tokio::task::JoinSet;
 use verrou::drivers::{PostgresBuilder, PostgresStore};
-use verrou::{LockFactory, Wait};
+use verrou::{Error, LockFactory, Outcome, Wait};
 
 use crate::{LEVELS, bouncer, role, shown, superuser};
 
@@ -175,4 +175,39 @@ async fn a_pool_brings_its_hooks_and_its_schema() {
     let elsewhere = shown(other.create_lock("k").ttl(ttl).try_acquire().await);
     assert!(elsewhere.is_some(), "another schema is another table");
     shown(held.release().await);
+}
+
+#[tokio::test]
+async fn a_statement_timeout_is_an_error_that_says_that_nothing_was_done() {
+    let url = PostgresServer::shared().url();
+    let strict = format!("{url}?options[statement_timeout]=100ms");
+    let store = PostgresStore::builder(&strict)
+        .table("strict")
+        .connect()
+        .await;
+    let locks = LockFactory::new(shown(store));
+    shown(
+        shown(locks.create_lock("k").acquire().await)
+            .release()
+            .await,
+    );
+    let mut other = crate::connection(&url).await;
+    crate::execute(&mut other, "BEGIN; SELECT 1 FROM strict FOR UPDATE").await;
+    let error = locks.create_lock("k").acquire().await.unwrap_err();
+    assert!(
+        matches!(
+            error,
+            Error::Store {
+                outcome: Outcome::NotApplied,
+                ..
+            }
+        ),
+        "{error:?}"
+    );
+    crate::execute(&mut other, "COMMIT").await;
+    shown(
+        shown(locks.create_lock("k").acquire().await)
+            .release()
+            .await,
+    );
 }

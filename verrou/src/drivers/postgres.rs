@@ -132,6 +132,7 @@ impl PostgresStore {
 
     /// A store that takes its connections from `pool`, with options; [`connect`](PostgresBuilder::connect) sets it up.
     ///
+    /// sqlx sends a message each time that a connection goes back to its pool; the store's own connections do without it.
     /// Closing the store leaves the pool open. The threads that renew leases and listen open a connection of their own each,
     /// with the pool's options and hooks.
     pub fn from_pool(pool: PgPool) -> PostgresBuilder {

@@ -3,7 +3,7 @@
 use std::str::FromStr as _;
 use std::time::Duration;
 
-use sqlx::postgres::{PgConnectOptions, PgRow};
+use sqlx::postgres::{PgConnectOptions, PgRow, PgSslMode};
 use sqlx::{ConnectOptions as _, Row as _};
 
 use super::connections::{Checkout, Connections, Protocol};
@@ -58,6 +58,13 @@ pub(super) fn parse(url: &str) -> Result<PgConnectOptions, Error> {
     let Ok(options) = PgConnectOptions::from_str(url) else {
         return wrong("the url cannot be read; write `@ : / ? # %` in a password as %XX");
     };
+    let encrypted = matches!(
+        options.get_ssl_mode(),
+        PgSslMode::Require | PgSslMode::VerifyCa | PgSslMode::VerifyFull
+    );
+    if encrypted && cfg!(not(any(feature = "tls-rustls", feature = "tls-native-tls"))) {
+        return wrong("its sslmode needs the feature `tls-rustls` or `tls-native-tls`");
+    }
     let host = options.get_host();
     // An address of IPv6 comes with the brackets that it has in a URL.
     let options = match host

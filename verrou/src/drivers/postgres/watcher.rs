@@ -34,6 +34,9 @@ const REMARK: Duration = Duration::from_millis(2);
 /// How long the server has for one thing before the connection counts as dead.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// How long the server has to hear that the connection ends.
+const GOODBYE: Duration = Duration::from_millis(500);
+
 /// The pause after the connection was lost; it doubles up to [`SLOWEST_RETRY`].
 const RETRY: Duration = Duration::from_millis(50);
 const SLOWEST_RETRY: Duration = Duration::from_secs(2);
@@ -258,20 +261,20 @@ fn listen(me: &End, connections: &Connections, protocol: Protocol) {
     // Without a runtime there are no hints, and waiters poll.
     let Ok(runtime) = runtime else { return };
     runtime.block_on(async {
-        let pool = connections.pool_of_one();
         let mut pause = RETRY;
         while me.is_wanted().await {
+            // A pool for each attempt: the connection of the one before may hang in it for as long as the network does.
+            let pool = connections.pool_of_one();
             // What happened before the connection was up is made up for by the first marks.
-            match rounds(me, &pool, protocol, &mut pause).await {
-                Ok(()) => break,
-                Err(_) => {
-                    let _ = timeout(pause, me.is_closed()).await;
-                    pause = (pause * 2).min(SLOWEST_RETRY);
-                }
+            let ended = rounds(me, &pool, protocol, &mut pause).await;
+            // A server that does not answer is not waited for.
+            let _ = timeout(GOODBYE, pool.close()).await;
+            if ended.is_ok() {
+                break;
             }
+            let _ = timeout(pause, me.is_closed()).await;
+            pause = (pause * 2).min(SLOWEST_RETRY);
         }
-        // A server that does not answer is not waited for.
-        let _ = timeout(Duration::from_millis(500), pool.close()).await;
     });
     // Nor is a look-up of its name.
     runtime.shutdown_background();
