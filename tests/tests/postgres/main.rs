@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 
+mod clocks;
 mod connecting;
 mod dropping;
 mod faults;
