@@ -33,4 +33,7 @@ pub mod decisions {
 
     #[doc = include_str!("docs/decisions/0005-a-hand-over-can-fail.md")]
     pub mod d0005_a_hand_over_can_fail {}
+
+    #[doc = include_str!("docs/decisions/0007-postgres-notifies-marked-rows.md")]
+    pub mod d0007_postgres_notifies_marked_rows {}
 }

@@ -1,6 +1,8 @@
 //! What the SQL drivers share: table names, and the numbers of a lease as columns take them.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
+#[cfg(feature = "sqlite")]
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::error::Error;
 use crate::store::StoreError;
@@ -41,6 +43,7 @@ impl Table {
         })
     }
 
+    #[cfg(feature = "sqlite")]
     pub(crate) fn schema(&self) -> Option<&str> {
         self.schema.as_deref()
     }
@@ -79,6 +82,7 @@ pub(crate) fn between(earlier: i64, later: i64) -> Duration {
 }
 
 /// The wall clock of this machine in microseconds of UTC.
+#[cfg(feature = "sqlite")]
 pub(crate) fn wall_micros() -> i64 {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
