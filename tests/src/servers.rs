@@ -1,5 +1,7 @@
 //! Private servers on free ports of the loopback, with data of their own, that never outlive the test process.
 
+pub mod mariadb;
+
 use std::io::{BufRead as _, BufReader};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
@@ -36,17 +38,31 @@ impl Supervised {
     #[must_use]
     pub fn start(program: &str, arguments: &[&str], log: &Path) -> Self {
         let mut command = Command::new("sh");
-        command.args(["-c", SUPERVISOR, "supervisor"]).arg(log).arg(program).args(arguments);
+        command
+            .args(["-c", SUPERVISOR, "supervisor"])
+            .arg(log)
+            .arg(program)
+            .args(arguments);
         let spawned = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
-        let mut supervisor = spawned.unwrap_or_else(|error| panic!("cannot start {program}: {error}"));
-        let (Some(leash), Some(stdout)) = (supervisor.stdin.take(), supervisor.stdout.take()) else {
+        let mut supervisor =
+            spawned.unwrap_or_else(|error| panic!("cannot start {program}: {error}"));
+        let (Some(leash), Some(stdout)) = (supervisor.stdin.take(), supervisor.stdout.take())
+        else {
             panic!("no pipes to {program}");
         };
         let mut line = String::new();
         let read = BufReader::new(stdout).read_line(&mut line);
-        let pid = read.ok().and_then(|_| Pid::from_raw(line.trim().parse().ok()?));
-        let Some(pid) = pid else { panic!("{program} has no pid: `{line}`") };
-        Self { pid, _leash: leash, supervisor }
+        let pid = read
+            .ok()
+            .and_then(|_| Pid::from_raw(line.trim().parse().ok()?));
+        let Some(pid) = pid else {
+            panic!("{program} has no pid: `{line}`")
+        };
+        Self {
+            pid,
+            _leash: leash,
+            supervisor,
+        }
     }
 
     /// The server's process.
@@ -78,7 +94,8 @@ impl Drop for Supervised {
 /// If there is none.
 #[must_use]
 pub fn free_port() -> u16 {
-    let bound = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr());
+    let bound =
+        TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr());
     match bound {
         Ok(address) => address.port(),
         Err(error) => panic!("no free port: {error}"),
@@ -88,11 +105,14 @@ pub fn free_port() -> u16 {
 /// The URL that the environment gives for tests of `server`, as `VERROU_TEST_REDIS_URL`.
 #[must_use]
 pub fn given_url(server: &str) -> Option<String> {
-    std::env::var(format!("VERROU_TEST_{}_URL", server.to_uppercase())).ok().filter(|url| !url.is_empty())
+    std::env::var(format!("VERROU_TEST_{}_URL", server.to_uppercase()))
+        .ok()
+        .filter(|url| !url.is_empty())
 }
 
 /// Whether `VERROU_TEST_SKIP`, a list with commas, names `server`.
 #[must_use]
 pub fn is_skipped(server: &str) -> bool {
-    std::env::var("VERROU_TEST_SKIP").is_ok_and(|list| list.split(',').any(|name| name.trim() == server))
+    std::env::var("VERROU_TEST_SKIP")
+        .is_ok_and(|list| list.split(',').any(|name| name.trim() == server))
 }

@@ -1,6 +1,8 @@
 //! What the SQL drivers share: table names, and the numbers of a lease as columns take them.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
+#[cfg(feature = "sqlite")]
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::error::Error;
 use crate::store::StoreError;
@@ -78,7 +80,8 @@ pub(crate) fn between(earlier: i64, later: i64) -> Duration {
     Duration::from_micros(u64::try_from(later.saturating_sub(earlier)).unwrap_or(0))
 }
 
-/// The wall clock of this machine in microseconds of UTC.
+/// The wall clock of this machine in microseconds of UTC; a server has its own.
+#[cfg(feature = "sqlite")]
 pub(crate) fn wall_micros() -> i64 {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)

@@ -59,7 +59,9 @@ pub(super) fn parse(url: &str, table: &Table) -> Result<MySqlConnectOptions, Err
         }
         socket |= name == "socket";
     }
-    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    let host = authority
+        .rsplit_once('@')
+        .map_or(authority, |(_, host)| host);
     if host.is_empty() && !socket {
         return Err(bad("the url has no host"));
     }
@@ -67,8 +69,11 @@ pub(super) fn parse(url: &str, table: &Table) -> Result<MySqlConnectOptions, Err
         return Err(bad("the url has no database, and the table no schema"));
     }
     // The words of that error may quote the url.
-    let options = MySqlConnectOptions::from_str(&format!("mysql://{}", url.split_once("://").map_or("", |(_, rest)| rest)))
-        .map_err(|_| bad("the url, or an option in it, cannot be read"))?;
+    let options = MySqlConnectOptions::from_str(&format!(
+        "mysql://{}",
+        url.split_once("://").map_or("", |(_, rest)| rest)
+    ))
+    .map_err(|_| bad("the url, or an option in it, cannot be read"))?;
     let host = options.get_host().trim_matches(['[', ']']).to_owned();
     Ok(options
         .host(&host)
@@ -109,7 +114,10 @@ async fn check(
         if !create_table {
             return Err(refused(ConnectKind::Schema, "the table does not exist"));
         }
-        ask(&mut one, || sqlx::query(AssertSqlSafe(statements.ddl())).persistent(false)).await?;
+        ask(&mut one, || {
+            sqlx::query(AssertSqlSafe(statements.ddl())).persistent(false)
+        })
+        .await?;
         if !check_table(&mut one, statements.table()).await? {
             return Err(refused(ConnectKind::Rights, "the table cannot be seen"));
         }
@@ -159,8 +167,12 @@ async fn check_server(checkout: &mut Checkout) -> Result<Flavour, Error> {
     })
     .await?;
     let row = first(&answer)?;
-    let flavour = flavour(&text(row, 0)?)
-        .ok_or_else(|| refused(ConnectKind::Unsupported, "MariaDB 10.5 or MySQL 8.0.20 is the oldest that works"))?;
+    let flavour = flavour(&text(row, 0)?).ok_or_else(|| {
+        refused(
+            ConnectKind::Unsupported,
+            "MariaDB 10.5 or MySQL 8.0.20 is the oldest that works",
+        )
+    })?;
     if !matches!(&*text(row, 1)?, "0" | "OFF") {
         return Err(refused(ConnectKind::ReadOnly, "`read_only` is set"));
     }

@@ -37,6 +37,8 @@ pub(super) enum Flavour {
     MariaDb,
     /// No `RETURNING`, and an alias for the row that was asked for, since `VALUES(column)` is deprecated.
     MySql,
+    /// No `RETURNING` on MariaDB: for the tests of what follows then.
+    ReadBack,
 }
 
 pub(super) struct Statements {
@@ -52,10 +54,11 @@ pub(super) struct Statements {
     list: SqlStr,
 }
 
-/// The two texts of one statement.
+/// The texts of one statement.
 struct Acquire {
     maria_db: SqlStr,
     my_sql: SqlStr,
+    read_back: SqlStr,
 }
 
 fn sql(text: String) -> SqlStr {
@@ -66,12 +69,13 @@ impl Statements {
     pub(super) fn new(table: Table) -> Self {
         let quoted = table.quoted('`');
         let t = &quoted;
+        let values = upsert(t, "", |column| format!("VALUES(`{column}`)"));
         Self {
             acquire: Acquire {
                 maria_db: sql(format!(
-                    "{} RETURNING COALESCE(`owner` = ?, 0), `token`, `expiry` - {NOW}",
-                    upsert(t, "", |column| format!("VALUES(`{column}`)"))
+                    "{values} RETURNING COALESCE(`owner` = ?, 0), `token`, `expiry` - {NOW}"
                 )),
+                read_back: sql(values),
                 my_sql: sql(upsert(t, "AS `asked` ", |column| {
                     format!("`asked`.`{column}`")
                 })),
@@ -150,6 +154,7 @@ impl Statements {
         let text = match flavour {
             Flavour::MariaDb => &self.acquire.maria_db,
             Flavour::MySql => &self.acquire.my_sql,
+            Flavour::ReadBack => &self.acquire.read_back,
         };
         let query = sqlx::query(text.clone())
             .bind(bytes(&request.key))
@@ -158,7 +163,7 @@ impl Statements {
             .bind(micros(request.ttl));
         match flavour {
             Flavour::MariaDb => query.bind(request.owner.as_bytes().to_vec()),
-            Flavour::MySql => query,
+            Flavour::MySql | Flavour::ReadBack => query,
         }
     }
 
@@ -189,10 +194,7 @@ impl Statements {
             "UPDATE {} FORCE INDEX (PRIMARY) SET `expiry` = GREATEST(`expiry`, {NOW} + CASE {} END) \
              WHERE ({}) AND `expiry` > {NOW}",
             self.quoted,
-            times(
-                "WHEN `key` = ? AND `owner` = ? THEN CAST(? AS SIGNED)",
-                " "
-            ),
+            times("WHEN `key` = ? AND `owner` = ? THEN CAST(? AS SIGNED)", " "),
             times("(`key` = ? AND `owner` = ?)", " OR "),
         );
         let mut query = sqlx::query(AssertSqlSafe(text));
