@@ -21,6 +21,9 @@ const PASSWORD_IN_URL: &str = "a%40b%3Ac%2Fd%25canary";
 /// What no message may contain.
 pub const CANARY: &str = "canary";
 
+/// The server's time zone, that of central Europe: no result may depend on it.
+const ZONE: &str = "TZ=CET-1CEST,M3.5.0,M10.5.0/3";
+
 /// Removes the folder once the test process has ended and the server with it, also where nothing is dropped.
 const SWEEPER: &str =
     r#"cat >/dev/null; while [ -e "$1" ]; do rm -rf "$1" 2>/dev/null || sleep 0.1; done"#;
@@ -101,6 +104,8 @@ impl MariaDb {
             format!("--socket={}", folder.file("socket")),
             format!("--pid-file={}", folder.file("pid")),
             format!("--init-file={script}"),
+            // A server that starts removes the temporary tables of others from a folder that they share.
+            format!("--tmpdir={}", folder.path().display()),
             "--bind-address=127.0.0.1".to_owned(),
             "--skip-name-resolve".to_owned(),
             "--max-connections=400".to_owned(),
@@ -169,8 +174,9 @@ impl MariaDb {
             return;
         };
         let log = private.folder.path().join("log");
-        let arguments: Vec<&str> = private.arguments.iter().map(String::as_str).collect();
-        private.server = Some(Supervised::start("mariadbd", &arguments, &log));
+        let mut arguments = vec![ZONE, "mariadbd"];
+        arguments.extend(private.arguments.iter().map(String::as_str));
+        private.server = Some(Supervised::start("env", &arguments, &log));
         let started = Instant::now();
         while let Err(error) = MySqlConnection::connect(&url).await {
             let said = std::fs::read_to_string(&log).unwrap_or_default();

@@ -47,7 +47,10 @@ async fn what_cannot_be_reached_or_entered_is_told_apart() {
     assert!(!format!("{builder:?}").contains(CANARY));
 
     let cases = [
-        (good.replace("canary@", "wrong-canary@"), ConnectKind::Credentials),
+        (
+            good.replace("canary@", "wrong-canary@"),
+            ConnectKind::Credentials,
+        ),
         (good.replace("verrou:", "canary:"), ConnectKind::Credentials),
         (server.url("no_such_database"), ConnectKind::NotAStore),
         (
@@ -61,7 +64,10 @@ async fn what_cannot_be_reached_or_entered_is_told_apart() {
         (good.replace("mysql://", "postgres://"), ConnectKind::Url),
         (format!("{good}?ssl-mod=canary"), ConnectKind::Url),
         ("mysql://verrou:canary@/".to_owned(), ConnectKind::Url),
-        ("mysql://u:1/canary@127.0.0.1/db".to_owned(), ConnectKind::Url),
+        (
+            "mysql://u:1/canary@127.0.0.1/db".to_owned(),
+            ConnectKind::Url,
+        ),
     ];
     for (url, kind) in cases {
         let began = Instant::now();
@@ -71,7 +77,13 @@ async fn what_cannot_be_reached_or_entered_is_told_apart() {
             let text = told(error).replace("'canary'", "");
             assert!(!text.contains(CANARY), "{text}");
             assert!(
-                matches!(error, Error::Connect { kind: ConnectKind::Credentials, .. }),
+                matches!(
+                    error,
+                    Error::Connect {
+                        kind: ConnectKind::Credentials,
+                        ..
+                    }
+                ),
                 "{error:?}"
             );
             continue;
@@ -79,16 +91,34 @@ async fn what_cannot_be_reached_or_entered_is_told_apart() {
         refused(result, kind, began);
     }
     assert!(matches!(
-        MySqlStore::builder(&good).table("t`; DROP TABLE x").connect().await,
-        Err(Error::InvalidOption { option: "table", .. })
+        MySqlStore::builder(&good)
+            .table("t`; DROP TABLE x")
+            .connect()
+            .await,
+        Err(Error::InvalidOption {
+            option: "table",
+            ..
+        })
     ));
     assert!(matches!(
-        MySqlStore::builder(&good).max_connections(0).connect().await,
-        Err(Error::InvalidOption { option: "max_connections", .. })
+        MySqlStore::builder(&good)
+            .max_connections(0)
+            .connect()
+            .await,
+        Err(Error::InvalidOption {
+            option: "max_connections",
+            ..
+        })
     ));
     assert!(matches!(
-        MySqlStore::builder(&good).connect_timeout(Duration::ZERO).connect().await,
-        Err(Error::InvalidOption { option: "connect_timeout", .. })
+        MySqlStore::builder(&good)
+            .connect_timeout(Duration::ZERO)
+            .connect()
+            .await,
+        Err(Error::InvalidOption {
+            option: "connect_timeout",
+            ..
+        })
     ));
 }
 
@@ -145,11 +175,19 @@ async fn a_role_needs_its_rights_and_no_more() {
     let limited = format!("mysql://{role}:canary@{host}");
     let began = Instant::now();
     // The database is not theirs.
-    refused(MySqlStore::connect(&limited).await, ConnectKind::Rights, began);
+    refused(
+        MySqlStore::connect(&limited).await,
+        ConnectKind::Rights,
+        began,
+    );
     let on = format!("ON {database}.* TO '{role}'@'%'");
     server.execute(&format!("GRANT SELECT {on}")).await;
     // They may not create the table.
-    refused(MySqlStore::connect(&limited).await, ConnectKind::Rights, began);
+    refused(
+        MySqlStore::connect(&limited).await,
+        ConnectKind::Rights,
+        began,
+    );
     let without = || MySqlStore::builder(&limited).create_table(false).connect();
     refused(without().await, ConnectKind::Schema, began);
     let admin = pool(&url, 1).await;
@@ -180,10 +218,8 @@ async fn a_table_of_another_shape_is_refused() {
         good.replace("`token` BIGINT", "`token` BIGINT UNSIGNED"),
         good.replace("`token` BIGINT", "`token` INT"),
         good.replace("`expiry`", "`expires`"),
-        good.replace(" PRIMARY KEY", "").replace(
-            "NOT NULL\n)",
-            "NOT NULL, PRIMARY KEY (`key`, `token`))",
-        ),
+        good.replace(" PRIMARY KEY", "")
+            .replace("NOT NULL\n)", "NOT NULL, PRIMARY KEY (`key`, `token`))"),
         good.replace("NOT NULL\n)", "NOT NULL, `more` INT NOT NULL)"),
         "CREATE TABLE verrou_locks (a INT)".to_owned(),
         "CREATE VIEW verrou_locks AS SELECT 1 AS `key`".to_owned(),
@@ -205,7 +241,10 @@ async fn a_table_of_another_shape_is_refused() {
     let url = server.database("").await;
     let admin = pool(&url, 1).await;
     let more = good.replace("NOT NULL\n)", "NOT NULL, `more` INT NOT NULL DEFAULT 1)");
-    sqlx::raw_sql(AssertSqlSafe(more)).execute(&admin).await.unwrap();
+    sqlx::raw_sql(AssertSqlSafe(more))
+        .execute(&admin)
+        .await
+        .unwrap();
     MySqlStore::connect(&url).await.unwrap();
 }
 
@@ -233,9 +272,18 @@ async fn a_table_may_have_another_name_in_another_database() {
     let builder = || MySqlStore::builder(&one).table(&table);
     let lock = LockFactory::new(builder().connect().await.unwrap()).create_lock("k");
     let guard = lock.acquire().await.unwrap();
-    let other = MySqlStore::builder(&two).table("Locks_2").create_table(false);
+    let other = MySqlStore::builder(&two)
+        .table("Locks_2")
+        .create_table(false);
     let other = LockFactory::new(other.connect().await.unwrap());
-    assert!(other.create_lock("k").try_acquire().await.unwrap().is_none());
+    assert!(
+        other
+            .create_lock("k")
+            .try_acquire()
+            .await
+            .unwrap()
+            .is_none()
+    );
     guard.release().await.unwrap();
 }
 

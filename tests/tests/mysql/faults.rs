@@ -6,8 +6,8 @@ use rustix::process::Signal;
 use sqlx::Row as _;
 use tests::servers::mariadb::{CANARY, MariaDb, pool};
 use tests::soon;
+use verrou::Outcome;
 use verrou::drivers::MySqlStore;
-use verrou::error::Outcome;
 use verrou::{Error, LockFactory, Verrou, Wait};
 
 use crate::{millis, server};
@@ -20,7 +20,9 @@ async fn kill_connections(url: &str) -> usize {
     for id in &ids {
         let kill = format!("KILL CONNECTION {}", id.get::<i64, _>(0));
         // It may have gone by itself.
-        let _ = sqlx::raw_sql(sqlx::AssertSqlSafe(kill)).execute(&killer).await;
+        let _ = sqlx::raw_sql(sqlx::AssertSqlSafe(kill))
+            .execute(&killer)
+            .await;
     }
     killer.close().await;
     ids.len()
@@ -118,7 +120,14 @@ async fn a_server_that_is_frozen_or_dies_is_a_store_error_and_nothing_stays_behi
     guard.unwrap().release().await.unwrap();
     // The lease has outlived the server.
     let other = LockFactory::new(MySqlStore::connect(&url).await.unwrap());
-    assert!(other.create_lock("held").try_acquire().await.unwrap().is_none());
+    assert!(
+        other
+            .create_lock("held")
+            .try_acquire()
+            .await
+            .unwrap()
+            .is_none()
+    );
     held.extend(Duration::from_secs(60)).await.unwrap();
     held.release().await.unwrap();
     verrou.shutdown().await.unwrap();
@@ -136,7 +145,14 @@ fn a_store_works_on_one_runtime_after_the_other() {
     let (url, locks) = first.block_on(async {
         let url = server().await.database("").await;
         let locks = LockFactory::new(MySqlStore::connect(&url).await.unwrap());
-        locks.create_lock("k").acquire().await.unwrap().release().await.unwrap();
+        locks
+            .create_lock("k")
+            .acquire()
+            .await
+            .unwrap()
+            .release()
+            .await
+            .unwrap();
         (url, locks)
     });
     // The first is there, and nobody drives it; then it is gone.
@@ -155,7 +171,9 @@ fn a_store_works_on_one_runtime_after_the_other() {
     drop(guard);
     runtime().block_on(async {
         let others = LockFactory::new(MySqlStore::connect(&url).await.unwrap());
-        let lock = others.create_lock("k").wait(Wait::For(Duration::from_secs(5)));
+        let lock = others
+            .create_lock("k")
+            .wait(Wait::For(Duration::from_secs(5)));
         lock.acquire().await.unwrap().release().await.unwrap();
     });
 }
@@ -195,7 +213,9 @@ fn a_call_may_be_dropped_at_any_poll_and_outside_of_a_runtime() {
             drop(acquire);
         }
         runtime.block_on(async {
-            let lock = locks.create_lock("k").wait(Wait::For(Duration::from_secs(10)));
+            let lock = locks
+                .create_lock("k")
+                .wait(Wait::For(Duration::from_secs(10)));
             lock.acquire().await.unwrap().release().await.unwrap();
         });
     }
