@@ -1,5 +1,7 @@
 //! The driver for MySQL and MariaDB, on a real server.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
+
 #[path = "mysql/connect.rs"]
 mod connect;
 #[path = "mysql/faults.rs"]
