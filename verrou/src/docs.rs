@@ -30,4 +30,6 @@ pub mod decisions {
 
     #[doc = include_str!("docs/decisions/0005-a-hand-over-can-fail.md")]
     pub mod d0005_a_hand_over_can_fail {}
+    #[doc = include_str!("docs/decisions/0008-mysql-waiters-are-told-by-looking.md")]
+    pub mod d0008_mysql_waiters_are_told_by_looking {}
 }

@@ -22,6 +22,9 @@ pub(super) const RENEWALS: usize = 64;
 /// As many rows go in one delete at most: others wait for it no longer than that takes.
 pub(super) const PURGES: usize = 64;
 
+/// As many keys are looked at in one statement at most.
+pub(super) const LOOKS: usize = 64;
+
 /// A batch of `count` goes as one of this size, so that few texts are to be prepared.
 fn padded(count: usize) -> usize {
     [1, 4, 16]
@@ -254,6 +257,18 @@ impl Statements {
             .bind(end)
     }
 
+    /// Which of `keys`, at most [`LOOKS`], are held. Locks nothing.
+    pub(super) fn held(&self, keys: &[StoredKey]) -> Query {
+        let keys: Vec<_> = keys.iter().map(bytes).collect();
+        let size = padded(keys.len());
+        let text = format!(
+            "SELECT `key` FROM {} WHERE `key` IN ({}) AND `expiry` > {NOW}",
+            self.quoted,
+            vec!["?"; size].join(", "),
+        );
+        bind_all(sqlx::query(AssertSqlSafe(text)), &keys, size)
+    }
+
     /// The next `count` keys after `after`, and which of them may be purged. Locks nothing.
     pub(super) fn purge_look(&self, after: &[u8], count: usize, idle: Duration) -> Query {
         sqlx::query(AssertSqlSafe(format!(
@@ -273,16 +288,7 @@ impl Statements {
             self.quoted,
             vec!["?"; size].join(", "),
         );
-        let mut query = sqlx::query(AssertSqlSafe(text));
-        let last = keys.last();
-        for key in keys
-            .iter()
-            .chain(std::iter::repeat_with(|| last).flatten())
-            .take(size)
-        {
-            query = query.bind(key.clone());
-        }
-        query.bind(micros(idle))
+        bind_all(sqlx::query(AssertSqlSafe(text)), keys, size).bind(micros(idle))
     }
 }
 
@@ -363,6 +369,19 @@ pub(super) fn ddl(quoted: &str) -> String {
          `expiry` BIGINT NOT NULL\n\
          ) ENGINE = InnoDB"
     )
+}
+
+/// Binds `size` keys; the last one fills up the batch.
+fn bind_all(mut query: Query, keys: &[Vec<u8>], size: usize) -> Query {
+    let last = keys.last();
+    for key in keys
+        .iter()
+        .chain(std::iter::repeat_with(|| last).flatten())
+        .take(size)
+    {
+        query = query.bind(key.clone());
+    }
+    query
 }
 
 fn bytes(key: &StoredKey) -> Vec<u8> {
