@@ -10,7 +10,7 @@ use sqlx::mysql::{MySqlConnection, MySqlPool, MySqlPoolOptions};
 use sqlx::{AssertSqlSafe, Connection as _};
 
 use super::{Supervised, free_port, given_url, is_skipped};
-use crate::{DEADLINE, Folder};
+use crate::{DEADLINE, Folder, eventually};
 
 /// The password of the tests' role. A test that finds a part of it where it must not be looks for [`CANARY`].
 const PASSWORD: &str = "a@b:c/d%canary";
@@ -142,13 +142,35 @@ impl MariaDb {
         }
     }
 
-    /// Sends the server a signal.
+    /// Stops every thread of it, and waits until they stand still.
     ///
     /// # Panics
     /// If it is a given one.
-    pub fn signal(&self, signal: Signal) {
+    pub async fn freeze(&self) {
+        let Some(server) = &self.private().server else {
+            return;
+        };
+        server.signal(Signal::STOP);
+        let tasks = format!("/proc/{}/task", server.pid().as_raw_nonzero());
+        // A signal is on its way for a moment. Without such files there is nothing to wait for.
+        eventually("the server stands still", || {
+            std::fs::read_dir(&tasks).map_or(true, |tasks| {
+                tasks.flatten().all(|task| {
+                    let stat = std::fs::read_to_string(task.path().join("stat"));
+                    stat.map_or(true, |stat| stat.contains(") T "))
+                })
+            })
+        })
+        .await;
+    }
+
+    /// Lets it go on.
+    ///
+    /// # Panics
+    /// If it is a given one.
+    pub fn thaw(&self) {
         if let Some(server) = &self.private().server {
-            server.signal(signal);
+            server.signal(Signal::CONT);
         }
     }
 

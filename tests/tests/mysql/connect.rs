@@ -63,6 +63,11 @@ async fn what_cannot_be_reached_or_entered_is_told_apart() {
         ),
         (good.replace("mysql://", "postgres://"), ConnectKind::Url),
         (format!("{good}?ssl-mod=canary"), ConnectKind::Url),
+        // The server has no certificate, and this build no TLS.
+        (
+            format!("{good}?ssl-mode=REQUIRED"),
+            ConnectKind::Unsupported,
+        ),
         ("mysql://verrou:canary@/".to_owned(), ConnectKind::Url),
         (
             "mysql://u:1/canary@127.0.0.1/db".to_owned(),

@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
-use sqlx::Row as _;
+use sqlx::{AssertSqlSafe, Row as _};
 use tests::servers::mariadb::{CANARY, MariaDb, pool};
 use tests::soon;
 use verrou::Outcome;
 use verrou::drivers::MySqlStore;
+use verrou::store::{AcquireRequest, Acquired, LockStore, Owner, StoreError, StoredKey};
 use verrou::{Error, LockFactory, Verrou, Wait};
 
 use crate::{millis, server};
@@ -20,9 +20,7 @@ async fn kill_connections(url: &str) -> usize {
     for id in &ids {
         let kill = format!("KILL CONNECTION {}", id.get::<i64, _>(0));
         // It may have gone by itself.
-        let _ = sqlx::raw_sql(sqlx::AssertSqlSafe(kill))
-            .execute(&killer)
-            .await;
+        let _ = sqlx::raw_sql(AssertSqlSafe(kill)).execute(&killer).await;
     }
     killer.close().await;
     ids.len()
@@ -89,7 +87,7 @@ async fn a_server_that_is_frozen_or_dies_is_a_store_error_and_nothing_stays_behi
     let held = held.acquire().await.unwrap();
     lock("k").acquire().await.unwrap().release().await.unwrap();
 
-    server.signal(Signal::STOP);
+    server.freeze().await;
     let began = Instant::now();
     failed(lock("k").try_acquire().await, &[Outcome::Unknown], began);
     let began = Instant::now();
@@ -100,7 +98,7 @@ async fn a_server_that_is_frozen_or_dies_is_a_store_error_and_nothing_stays_behi
         &[Outcome::Unknown, Outcome::NotApplied],
         began,
     );
-    server.signal(Signal::CONT);
+    server.thaw();
     // What was granted to nobody is released.
     let guard = soon("the key", lock("k").wait(Wait::Forever).acquire()).await;
     guard.unwrap().release().await.unwrap();
@@ -219,4 +217,51 @@ fn a_call_may_be_dropped_at_any_poll_and_outside_of_a_runtime() {
             lock.acquire().await.unwrap().release().await.unwrap();
         });
     }
+}
+
+#[tokio::test]
+async fn an_error_tells_no_owner_and_a_used_up_token_is_one() {
+    let url = server().await.database("").await;
+    let admin = pool(&url, 1).await;
+    let change = async |statement: &str| {
+        let changed = sqlx::raw_sql(AssertSqlSafe(statement.to_owned())).execute(&admin);
+        changed.await.unwrap();
+    };
+    let store = MySqlStore::connect(&url).await.unwrap();
+    let key = StoredKey::new("", "k").unwrap();
+    let owner = Owner::from_bytes(*b"canary-canary-ca");
+    let acquire = || {
+        store.acquire(AcquireRequest::new(
+            key.clone(),
+            owner,
+            Duration::from_secs(5),
+        ))
+    };
+    let refused = |result: Result<Acquired, StoreError>, outcome| {
+        let error = result.unwrap_err();
+        assert_eq!(error.outcome(), outcome, "{error:?}");
+        let text = format!("{error} {error:?} {}", error.cause());
+        // As bytes, as hex, and as a list of numbers.
+        for form in [CANARY, "63616e617279", "63616E617279", "99, 97, 110, 97"] {
+            assert!(!text.contains(form), "{text}");
+        }
+    };
+    assert!(matches!(acquire().await, Ok(Acquired::Granted { .. })));
+    change("UPDATE verrou_locks SET token = 9223372036854775807, expiry = 0").await;
+    for _ in 0..2 {
+        refused(acquire().await, Outcome::NotApplied);
+    }
+    change("UPDATE verrou_locks SET token = 9223372036854775806").await;
+    let last = acquire().await.unwrap();
+    assert!(
+        matches!(last, Acquired::Granted { token } if token.get() == 9_223_372_036_854_775_807)
+    );
+    // A row that somebody has damaged; the store's words for it may quote what it was given.
+    change("UPDATE verrou_locks SET token = -7").await;
+    refused(acquire().await, Outcome::Unknown);
+    change("DELETE FROM verrou_locks").await;
+    change("ALTER TABLE verrou_locks MODIFY owner VARBINARY(4)").await;
+    refused(acquire().await, Outcome::NotApplied);
+    change("DROP TABLE verrou_locks").await;
+    refused(acquire().await, Outcome::NotApplied);
 }

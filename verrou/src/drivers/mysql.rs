@@ -65,7 +65,8 @@ const PURGE_STEP: usize = 500;
 /// | clock | the server's, as `UTC_TIMESTAMP(6)` at the start of each statement |
 /// | scope | all clients of one server |
 ///
-/// MySQL is supported by its documentation: the tests run on MariaDB 10.11, with MySQL's extra `SELECT` tried there too. The row
+/// MySQL's usual accounts (`caching_sha2_password`) need TLS, by the feature `tls-rustls` or `tls-native-tls`: else [`connect`](
+/// MySqlStore::connect) says [`Unsupported`](crate::ConnectKind::Unsupported). MySQL is supported by its documentation: the tests run on MariaDB 10.11, with MySQL's extra `SELECT` tried there too. The row
 /// alias (`VALUES (..) AS asked`) that replaces `VALUES(column)` on MySQL was not run on a server.
 ///
 /// # Errors

@@ -58,11 +58,11 @@ pub(super) fn is_transient(error: &sqlx::Error) -> bool {
 
 /// The connection is of no use any more.
 ///
-/// A server says why before it closes one: it shuts down, it was told to, or the connection was idle for too long. 1243: it
-/// does not know what was prepared, so another server has taken over behind a proxy.
+/// A server says why before it closes one: it shuts down, it was told to, or the connection was idle for too long; 1317 is the
+/// same for one query. 1243: it does not know what was prepared, so another server has taken over behind a proxy.
 pub(super) fn is_dead(error: &sqlx::Error) -> bool {
     match number(error) {
-        Some(number) => matches!(number, 1053 | 1243 | 1927 | 3169 | 4031),
+        Some(number) => matches!(number, 1053 | 1243 | 1317 | 1927 | 3169 | 4031),
         None => matches!(
             error,
             sqlx::Error::Io(_)
@@ -78,7 +78,7 @@ pub(super) fn failed(error: &sqlx::Error) -> StoreError {
     let reported = Reported::new(error);
     match number(error) {
         // Where in the commit it struck cannot be told: ER_ERROR_DURING_COMMIT, ER_RUN_HOOK_ERROR, and a kill.
-        Some(1180 | 1317 | 3100) | None => StoreError::unknown(reported),
+        Some(1180 | 3100) | None => StoreError::unknown(reported),
         Some(_) if is_dead(error) => StoreError::unknown(reported),
         Some(_) => StoreError::not_applied(reported),
     }
@@ -100,7 +100,9 @@ pub(super) fn judged(error: &sqlx::Error) -> Error {
         // The binary log cannot take statements under READ COMMITTED.
         Some(1665) => ConnectKind::Unsupported,
         _ => match error {
-            sqlx::Error::Configuration(_) | sqlx::Error::InvalidArgument(_) => ConnectKind::Url,
+            // TLS is asked for and there is none here or there; or there is none, and the account's method to prove the
+            // password (MySQL's `caching_sha2_password`) needs it.
+            sqlx::Error::Tls(_) | sqlx::Error::Configuration(_) => ConnectKind::Unsupported,
             sqlx::Error::Protocol(_) | sqlx::Error::ColumnDecode { .. } => ConnectKind::NotAStore,
             _ => ConnectKind::Unreachable,
         },
