@@ -1,5 +1,6 @@
 //! Private servers on free ports of the loopback, with data of their own, that never outlive the test process.
 
+pub mod mariadb;
 pub mod postgres;
 
 use std::io::{BufRead as _, BufReader};

@@ -36,4 +36,7 @@ pub mod decisions {
 
     #[doc = include_str!("docs/decisions/0007-postgres-notifies-marked-rows.md")]
     pub mod d0007_postgres_notifies_marked_rows {}
+
+    #[doc = include_str!("docs/decisions/0008-mysql-waiters-are-told-by-looking.md")]
+    pub mod d0008_mysql_waiters_are_told_by_looking {}
 }

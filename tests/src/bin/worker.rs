@@ -22,7 +22,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use tests::{Resource, wall_micros};
-use verrou::drivers::{PostgresStore, SqliteStore};
+use verrou::drivers::{MySqlStore, PostgresStore, SqliteStore};
 use verrou::{Verrou, Wait};
 
 type Outcome = Result<(), Box<dyn Error + Send + Sync>>;
@@ -34,6 +34,7 @@ async fn main() -> Outcome {
     let url = arguments.get(1).ok_or("no url")?;
     let builder = Verrou::builder();
     let builder = match url.split_once(':') {
+        Some(("mysql", _)) => builder.store("locks", MySqlStore::connect(url).await?),
         Some(("postgres", _)) => builder.store("locks", PostgresStore::connect(url).await?),
         _ => builder.store("locks", SqliteStore::connect(url).await?),
     };

@@ -81,7 +81,7 @@ pub(crate) fn between(earlier: i64, later: i64) -> Duration {
     Duration::from_micros(u64::try_from(later.saturating_sub(earlier)).unwrap_or(0))
 }
 
-/// The wall clock of this machine in microseconds of UTC.
+/// The wall clock of this machine in microseconds of UTC; a server has its own.
 #[cfg(feature = "sqlite")]
 pub(crate) fn wall_micros() -> i64 {
     let since = SystemTime::now()
