@@ -1,0 +1,718 @@
+//! Locks on a Redis server.
+
+mod connections;
+mod failure;
+mod scripts;
+mod setup;
+mod watcher;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::aio::ConnectionManager;
+use redis::sentinel::SentinelClient;
+use redis::{Client, IntoConnectionInfo as _, ProtocolVersion, RedisError, Value};
+
+use self::connections::{Connections, PATIENCE, Source};
+use self::failure::{failure, is_of_no_use, outcome, refused, store_error};
+use self::scripts::{Call, Names};
+use self::setup::Allowed;
+pub use self::setup::RedisWarning;
+use self::watcher::Watcher;
+use crate::error::{ConnectKind, Error, Outcome};
+use crate::store::{
+    AcquireRequest, Acquired, AdoptRequest, Adopted, Capabilities, ForceReleaseRequest, Holding,
+    InspectRequest, Listed, LockStore, ReleaseRequest, RenewRequest, Reply, Sent, StoreError,
+    StoredKey, Watch,
+};
+use crate::token::FencingToken;
+
+const DRIVER: &str = "redis";
+
+/// How many names one step of a listing asks for.
+const SCAN_STEP: u32 = 1000;
+
+/// How long the counter of a free key is kept, unless the builder says otherwise.
+const DEFAULT_GRACE: Duration = Duration::from_secs(600);
+
+/// Locks on a Redis server (6.0 or newer, or one that speaks like it), in one round trip an operation.
+///
+/// Choose it for processes on several machines that have a Redis, and for short waits: it is the fastest of the drivers
+/// with a server, and the one that forgets most easily. What must not happen twice after a failover belongs behind the
+/// token, or into a database that keeps its writes.
+///
+/// A URL is `redis://[user][:password]@host[:port][/database][?protocol=resp3]`, `rediss://` for TLS (a feature `tls-..`), or
+/// `redis+unix:///path`. Special characters of a password are written `%XX`. Clones share their connections: one for each
+/// runtime that calls, one for the thread that renews leases, and one more while somebody waits.
+///
+/// # Options
+/// [`RedisStore::builder`], [`from_client`](RedisStore::from_client),
+/// [`from_connection_manager`](RedisStore::from_connection_manager), [`from_sentinel`](RedisStore::from_sentinel) and
+/// `from_cluster_client` (feature `redis-cluster`) take the [time to connect](RedisBuilder::connect_timeout), the [prefix of
+/// the keys](RedisBuilder::prefix), the [time a token is remembered](RedisBuilder::token_grace), the
+/// [protocol](RedisBuilder::protocol), and what is refused otherwise: an
+/// [evicting server](RedisBuilder::allow_eviction), a [replica](RedisBuilder::allow_replica). What else weakens the locks of a
+/// server is told by [`warnings`](RedisStore::warnings).
+///
+/// # Statements
+/// One script for each operation, by `EVALSHA`; a server that was restarted gets it once in full. A lock is the key
+/// `<prefix>:{k<namespace>:<key>}lock`, with its counter `..fence` and, while somebody waits, `..waiters` in the same slot of a
+/// cluster. All three expire by themselves: the counter when the clock is past the last token by the grace, so that a
+/// million keys of one use leave nothing behind. A release publishes on one of the channels `<prefix>:wake:<0 to 15>`, and only if
+/// somebody has lately found the key taken. The user needs `+@scripting +@read +@write +@pubsub +info +ping` on `~<prefix>:*`
+/// and `&<prefix>:wake:*`.
+///
+/// # What it holds through
+///
+/// | | |
+/// |---|---|
+/// | exclusion holds through | the death of any client, a frozen server, lost connections, `SCRIPT FLUSH`; with `appendonly yes` the death of the server's process |
+/// | may break on | a failover or a power cut that takes the last writes back, a restart without an append-only file, `FLUSHALL`, an evicting `maxmemory-policy`, a step of the server's clock |
+/// | the token survives | release, expiry and force release; a restart, a flush and a failover by its floor at the server's clock, unless that is set back by more than the grace |
+/// | clock | the server's wall clock |
+/// | scope | who uses the same server and database, with the same prefix |
+///
+/// # Errors
+/// [`Error::Connect`] with the [kind](crate::ConnectKind) of what is wrong with the server, before any lock is taken;
+/// [`Error::InvalidOption`] for a prefix or time that cannot be used.
+///
+/// # Examples
+/// ```no_run
+/// use verrou::{LockFactory, drivers::RedisStore};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), verrou::Error> {
+/// let store = RedisStore::connect("redis://127.0.0.1/").await?;
+/// for warning in store.warnings() {
+///     eprintln!("{warning}");
+/// }
+/// let guard = LockFactory::new(store).create_lock("report").acquire().await?;
+/// guard.release().await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct RedisStore {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    connections: Connections,
+    names: Arc<Names>,
+    watcher: Arc<Watcher>,
+    warnings: Arc<[RedisWarning]>,
+    /// Whether those who wait can be told.
+    wakes: bool,
+    /// A sibling leaves the watcher alone when it is closed.
+    sibling: bool,
+}
+
+impl RedisStore {
+    /// Connects to the server at `url`, and checks that it can keep locks.
+    ///
+    /// Needs a tokio runtime with I/O and timers.
+    ///
+    /// # Errors
+    /// As [`RedisStore`] says.
+    pub async fn connect(url: &str) -> Result<Self, Error> {
+        Self::builder(url).connect().await
+    }
+
+    /// A store on the server at `url`, with options.
+    pub fn builder(url: &str) -> RedisBuilder {
+        RedisBuilder::new(Target::Url(url.to_owned()))
+    }
+
+    /// A store that makes its connections from `client`, with options; [`connect`](RedisBuilder::connect) sets it up.
+    pub fn from_client(client: Client) -> RedisBuilder {
+        RedisBuilder::new(Target::Source(Source::Client(client)))
+    }
+
+    /// A store whose calls go over the application's `manager`; renewals and wake-ups have connections from `client`.
+    ///
+    /// Both must lead to the same server, as the same user. Set a `response_timeout` of the manager no shorter than the
+    /// request timeout of verrou, or none: a call that it ends early has an unknown outcome.
+    pub fn from_connection_manager(client: Client, manager: ConnectionManager) -> RedisBuilder {
+        RedisBuilder::new(Target::Source(Source::Manager(client, manager)))
+    }
+
+    /// A store on the primary that the sentinels of `client` name, asked again whenever a connection is made.
+    ///
+    /// The client must have been built for the primary (`SentinelServerType::Master`).
+    pub fn from_sentinel(client: SentinelClient) -> RedisBuilder {
+        let client = Arc::new(tokio::sync::Mutex::new(client));
+        RedisBuilder::new(Target::Source(Source::Sentinel(client)))
+    }
+
+    /// A store on a cluster, with options; [`connect`](RedisBuilder::connect) sets it up.
+    ///
+    /// Keys are spread over the slots, each with its counter in one. Give the client RESP3
+    /// (`ClusterClientBuilder::use_protocol`): without it nobody can be told of a release, and waiters poll. A release tells
+    /// all nodes. [Listing](LockStore::list) is not supported.
+    #[cfg(feature = "redis-cluster")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "redis-cluster")))]
+    pub fn from_cluster_client(client: redis::cluster::ClusterClient) -> RedisBuilder {
+        RedisBuilder::new(Target::Source(Source::Cluster(Box::new(client))))
+    }
+
+    /// What was found to weaken the locks of this server, when it was connected to. Worth a line in the log.
+    #[must_use]
+    pub fn warnings(&self) -> &[RedisWarning] {
+        &self.inner.warnings
+    }
+}
+
+impl LockStore for RedisStore {
+    async fn acquire(&self, request: AcquireRequest) -> Result<Acquired, StoreError> {
+        let inner = &*self.inner;
+        let call = inner.names.acquire(&request);
+        match inner.call(&request.sent, &call, PATIENCE).await? {
+            Value::Array(answer) => match answer.as_slice() {
+                [Value::Int(1), granted] => Ok(Acquired::Granted {
+                    token: token(granted)?,
+                }),
+                [Value::Int(0), Value::Int(left)] => Ok(Acquired::Held {
+                    remaining: remaining(*left),
+                }),
+                [Value::Int(-1)] => Err(StoreError::not_applied(failure(
+                    "the fencing tokens of this key are used up",
+                ))),
+                _ => Err(no_answer()),
+            },
+            _ => Err(no_answer()),
+        }
+    }
+
+    async fn renew(&self, request: RenewRequest) -> Result<Reply, StoreError> {
+        let inner = &*self.inner;
+        let call = inner.names.renew(&request);
+        let patience = patience(request.ttl);
+        reply(&inner.call(&request.sent, &call, patience).await?)
+    }
+
+    async fn adopt(&self, request: AdoptRequest) -> Result<Adopted, StoreError> {
+        let inner = &*self.inner;
+        let call = inner.names.adopt(&request);
+        match inner.call(&request.sent, &call, PATIENCE).await? {
+            Value::Array(answer) => match answer.as_slice() {
+                [Value::Int(1), granted] => Ok(Adopted::Adopted {
+                    token: token(granted)?,
+                }),
+                [Value::Int(0)] => Ok(Adopted::NotHeld),
+                _ => Err(no_answer()),
+            },
+            _ => Err(no_answer()),
+        }
+    }
+
+    async fn release(&self, request: ReleaseRequest) -> Result<Reply, StoreError> {
+        let inner = &*self.inner;
+        let call = inner.names.release(&request);
+        reply(&inner.call(&request.sent, &call, PATIENCE).await?)
+    }
+
+    async fn inspect(&self, request: InspectRequest) -> Result<Option<Holding>, StoreError> {
+        let inner = &*self.inner;
+        let call = inner.names.inspect(&request.key);
+        holding(inner.call(&request.sent, &call, PATIENCE).await?)
+    }
+
+    async fn force_release(&self, request: ForceReleaseRequest) -> Result<bool, StoreError> {
+        let inner = &*self.inner;
+        let call = inner.names.force_release(&request.key);
+        let answer = inner.call(&request.sent, &call, PATIENCE).await?;
+        Ok(reply(&answer)? == Reply::Done)
+    }
+
+    async fn renew_many(&self, requests: Vec<RenewRequest>) -> Vec<Result<Reply, StoreError>> {
+        let inner = &*self.inner;
+        if inner.connections.is_cluster() || requests.len() < 2 {
+            let renewals = requests.into_iter().map(|request| self.renew(request));
+            return together(renewals.collect()).await;
+        }
+        let patience = requests
+            .iter()
+            .map(|request| patience(request.ttl))
+            .min()
+            .unwrap_or(PATIENCE);
+        let calls: Vec<Call> = requests
+            .iter()
+            .map(|request| inner.names.renew(request))
+            .collect();
+        let sent: Vec<&Sent> = requests.iter().map(|request| &request.sent).collect();
+        match inner.call_all(&sent, &calls, patience).await {
+            Ok(answers) => answers
+                .into_iter()
+                .map(|answer| answer.and_then(|answer| reply(&answer)))
+                .collect(),
+            Err(error) => requests.iter().map(|_| Err(error.clone())).collect(),
+        }
+    }
+
+    fn watch(&self, key: &StoredKey) -> Watch {
+        if !self.inner.wakes {
+            return Watch::none();
+        }
+        self.inner.watcher.watch(key)
+    }
+
+    async fn list(&self, prefix: String) -> Result<Vec<Listed>, StoreError> {
+        let inner = &*self.inner;
+        if inner.connections.is_cluster() {
+            return Err(StoreError::unsupported("listing the keys of a cluster"));
+        }
+        let pattern = inner.names.pattern(&prefix);
+        let mut listed = BTreeMap::new();
+        let mut cursor = b"0".to_vec();
+        loop {
+            let mut scan = redis::cmd("SCAN");
+            scan.arg(&cursor).arg("MATCH").arg(&pattern);
+            scan.arg("COUNT").arg(SCAN_STEP);
+            let link = inner.connections.checkout(PATIENCE).await?;
+            let answer = link.command(scan).await;
+            let answer = answer.map_err(|error| inner.failed(&link, &error, false))?;
+            let (next, names) = scanned(answer)?;
+            let keys = names.iter().filter_map(|name| inner.names.key_of(name));
+            let keys: Vec<StoredKey> = keys
+                .filter(|key| key.as_str().starts_with(&prefix))
+                .collect();
+            if !keys.is_empty() {
+                let calls: Vec<Call> = keys.iter().map(|key| inner.names.inspect(key)).collect();
+                let answers = inner.call_all(&[], &calls, PATIENCE).await?;
+                for (key, answer) in keys.into_iter().zip(answers) {
+                    if let Some(holding) = holding(answer?)? {
+                        // A scan may name a key twice.
+                        listed.insert(key.clone(), Listed::new(key, holding));
+                    }
+                }
+            }
+            if next == b"0" {
+                return Ok(listed.into_values().collect());
+            }
+            cursor = next;
+        }
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        let mut capabilities = Capabilities::new(DRIVER);
+        if self.inner.wakes {
+            capabilities = capabilities.watch();
+        }
+        if !self.inner.connections.is_cluster() {
+            capabilities = capabilities.list();
+        }
+        capabilities
+    }
+
+    fn for_keeper(&self) -> Option<Self> {
+        let inner = &*self.inner;
+        Some(Self {
+            inner: Arc::new(Inner {
+                connections: inner.connections.sibling(),
+                names: inner.names.clone(),
+                watcher: inner.watcher.clone(),
+                warnings: inner.warnings.clone(),
+                wakes: inner.wakes,
+                sibling: true,
+            }),
+        })
+    }
+
+    async fn close(&self) {
+        if !self.inner.sibling {
+            self.inner.watcher.close();
+        }
+        self.inner.connections.close();
+    }
+}
+
+impl std::fmt::Debug for RedisStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // No URL: it may have a password.
+        f.debug_struct("RedisStore").finish_non_exhaustive()
+    }
+}
+
+impl Inner {
+    /// One script. A call whose connection was found dead is made once more, on another.
+    async fn call(
+        &self,
+        sent: &Sent,
+        call: &Call,
+        patience: Duration,
+    ) -> Result<Value, StoreError> {
+        let link = self.connections.checkout(patience).await?;
+        sent.mark();
+        let error = match link.run(call).await {
+            Ok(answer) => return Ok(answer),
+            Err(error) => error,
+        };
+        let Some(doubt) = self.may_repeat(&link, &error) else {
+            return Err(self.failed(&link, &error, false));
+        };
+        let link = self.another(patience, doubt).await?;
+        let answer = link.run(call).await;
+        answer.map_err(|error| self.failed(&link, &error, doubt))
+    }
+
+    /// Several scripts in one round trip, each with its own answer, in order.
+    async fn call_all(
+        &self,
+        sent: &[&Sent],
+        calls: &[Call],
+        patience: Duration,
+    ) -> Result<Vec<Result<Value, StoreError>>, StoreError> {
+        let by_hash = || calls.iter().map(Call::by_hash).collect();
+        let mut link = self.connections.checkout(patience).await?;
+        sent.iter().for_each(|sent| sent.mark());
+        let answers = match link.commands(by_hash()).await {
+            Ok(answers) => answers,
+            Err(error) => {
+                let Some(doubt) = self.may_repeat(&link, &error) else {
+                    return Err(self.failed(&link, &error, false));
+                };
+                link = self.another(patience, doubt).await?;
+                let answers = link.commands(by_hash()).await;
+                answers.map_err(|error| self.failed(&link, &error, doubt))?
+            }
+        };
+        let mut settled = Vec::with_capacity(answers.len());
+        for (call, answer) in calls.iter().zip(answers) {
+            let answer = match answer {
+                Err(error) if failure::is_unknown_script(&error) => link.run(call).await,
+                answer => answer,
+            };
+            settled.push(answer.map_err(|error| self.failed(&link, &error, false)));
+        }
+        Ok(settled)
+    }
+
+    /// Whether to make a call again that failed so; then, whether it may have been executed already.
+    fn may_repeat(&self, link: &connections::Link, error: &RedisError) -> Option<bool> {
+        if !is_of_no_use(error) {
+            return None;
+        }
+        self.connections.discard(link);
+        Some(outcome(error, self.connections.is_cluster()) != Outcome::NotApplied)
+    }
+
+    /// A connection in place of a dead one.
+    async fn another(
+        &self,
+        patience: Duration,
+        doubt: bool,
+    ) -> Result<connections::Link, StoreError> {
+        let link = self.connections.checkout(patience).await;
+        link.map_err(|why| match StoreError::from(why) {
+            error if doubt => StoreError::unknown(std::sync::Arc::clone(error.cause())),
+            error => error,
+        })
+    }
+
+    fn failed(&self, link: &connections::Link, error: &RedisError, doubt: bool) -> StoreError {
+        if is_of_no_use(error) {
+            self.connections.discard(link);
+        }
+        store_error(error, self.connections.is_cluster(), doubt)
+    }
+}
+
+/// Waits for all of `futures` at the same time.
+async fn together<T>(futures: Vec<impl Future<Output = T>>) -> Vec<T> {
+    let mut under_way: Vec<_> = futures.into_iter().map(|one| (Box::pin(one), None)).collect();
+    std::future::poll_fn(|cx| {
+        let mut open = false;
+        for (future, output) in &mut under_way {
+            if output.is_none() {
+                match future.as_mut().poll(cx) {
+                    std::task::Poll::Ready(ready) => *output = Some(ready),
+                    std::task::Poll::Pending => open = true,
+                }
+            }
+        }
+        if open {
+            std::task::Poll::Pending
+        } else {
+            std::task::Poll::Ready(())
+        }
+    })
+    .await;
+    under_way
+        .into_iter()
+        .filter_map(|(_, output)| output)
+        .collect()
+}
+
+/// A connection that does not answer a renewal must be given up while there is time for another.
+fn patience(ttl: Duration) -> Duration {
+    (ttl / 8).clamp(Duration::from_millis(5), PATIENCE)
+}
+
+/// The script was executed, whatever is wrong with its answer.
+fn no_answer() -> StoreError {
+    StoreError::unknown(failure("the answer is not one of our scripts"))
+}
+
+fn reply(answer: &Value) -> Result<Reply, StoreError> {
+    match answer {
+        Value::Int(1) => Ok(Reply::Done),
+        Value::Int(0) => Ok(Reply::NotHeld),
+        _ => Err(no_answer()),
+    }
+}
+
+fn number(value: &Value) -> Option<u64> {
+    match value {
+        Value::BulkString(digits) => std::str::from_utf8(digits).ok()?.parse().ok(),
+        _ => None,
+    }
+}
+
+fn token(value: &Value) -> Result<FencingToken, StoreError> {
+    number(value)
+        .and_then(FencingToken::new)
+        .ok_or_else(no_answer)
+}
+
+/// A lock whose expiry somebody took away is looked at again in a day; less than a millisecond is not nothing.
+fn remaining(millis: i64) -> Duration {
+    match u64::try_from(millis) {
+        Ok(millis) => Duration::from_millis(millis.max(1)),
+        Err(_) => Duration::from_secs(24 * 3600),
+    }
+}
+
+/// What `inspect` answered: `o` and 16 bytes of the owner, or `k`, then `token:granted:holder`.
+fn holding(answer: Value) -> Result<Option<Holding>, StoreError> {
+    let Value::Array(parts) = answer else {
+        return Err(no_answer());
+    };
+    let [lock, Value::Int(left), seconds, micros] = parts.as_slice() else {
+        return Err(no_answer());
+    };
+    let lock = match lock {
+        Value::Nil => return Ok(None),
+        Value::BulkString(lock) => lock.as_slice(),
+        _ => return Err(no_answer()),
+    };
+    let text = match lock.split_first() {
+        Some((b'o', rest)) => rest.get(16..),
+        Some((b'k', rest)) => Some(rest),
+        _ => None,
+    };
+    let mut parts = text
+        .map(String::from_utf8_lossy)
+        .unwrap_or_default()
+        .into_owned();
+    let holder = parts.match_indices(':').nth(1).map(|(at, _)| at);
+    let holder = holder.map(|at| parts.split_off(at)).ok_or_else(no_answer)?;
+    let (token, granted) = parts.split_once(':').ok_or_else(no_answer)?;
+    let token = token.parse().ok().and_then(FencingToken::new);
+    let granted: u64 = granted.parse().map_err(|_| no_answer())?;
+    let now = number(seconds)
+        .zip(number(micros))
+        .map(|(seconds, micros)| seconds * 1_000_000 + micros)
+        .ok_or_else(no_answer)?;
+    Ok(Some(Holding::new(
+        holder.get(1..).unwrap_or_default(),
+        token.ok_or_else(no_answer)?,
+        remaining(*left),
+        Duration::from_micros(now.saturating_sub(granted)),
+    )))
+}
+
+fn scanned(answer: Value) -> Result<(Vec<u8>, Vec<Vec<u8>>), StoreError> {
+    let Value::Array(parts) = answer else {
+        return Err(no_answer());
+    };
+    match <[Value; 2]>::try_from(parts) {
+        Ok([Value::BulkString(cursor), Value::Array(names)]) => {
+            let names = names.into_iter().filter_map(|name| match name {
+                Value::BulkString(name) => Some(name),
+                _ => None,
+            });
+            Ok((cursor, names.collect()))
+        }
+        _ => Err(no_answer()),
+    }
+}
+
+/// A [`RedisStore`] that is not connected yet.
+#[must_use = "nothing happens before `connect`"]
+pub struct RedisBuilder {
+    target: Target,
+    prefix: String,
+    grace: Duration,
+    connect_timeout: Duration,
+    protocol: Option<ProtocolVersion>,
+    allowed: Allowed,
+}
+
+enum Target {
+    Url(String),
+    Source(Source),
+}
+
+impl RedisBuilder {
+    fn new(target: Target) -> Self {
+        Self {
+            target,
+            prefix: "verrou".to_owned(),
+            grace: DEFAULT_GRACE,
+            connect_timeout: Duration::from_secs(2),
+            protocol: None,
+            allowed: Allowed::default(),
+        }
+    }
+
+    /// What the names of all keys and channels of this store begin with; by default `verrou`.
+    ///
+    /// Stores exclude each other only if they have the same prefix.
+    pub fn prefix(mut self, prefix: &str) -> Self {
+        prefix.clone_into(&mut self.prefix);
+        self
+    }
+
+    /// How long the counter of a free key is kept after its last use; by default 10 minutes.
+    ///
+    /// After that its next token comes from the server's clock alone, so keep this longer than the clock could be set
+    /// back, by hand or by a failover to a server whose clock is behind. Each key that was used in this time takes some
+    /// 120 bytes of the server.
+    pub fn token_grace(mut self, grace: Duration) -> Self {
+        self.grace = grace;
+        self
+    }
+
+    /// How long a connection may take, all in it; by default 2 s.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// The protocol of the connections for calls; by default that of the URL or client, which is RESP2 unless told
+    /// otherwise. Not for a connection manager, sentinels or a cluster, which are given theirs where they are built.
+    pub fn protocol(mut self, protocol: ProtocolVersion) -> Self {
+        self.protocol = Some(protocol);
+        self
+    }
+
+    /// Whether to take a server whose `maxmemory-policy` may evict keys; by default it is refused.
+    ///
+    /// Such a server may drop a held lock when its memory is full: then a key has two holders.
+    pub fn allow_eviction(mut self, allow: bool) -> Self {
+        self.allowed.eviction = allow;
+        self
+    }
+
+    /// Whether to take a replica, to look who holds what; by default it is refused. It grants nothing.
+    pub fn allow_replica(mut self, allow: bool) -> Self {
+        self.allowed.replica = allow;
+        self
+    }
+
+    /// Connects, and checks within the time to connect that the server can keep locks: version, role, eviction, rights.
+    ///
+    /// Needs a tokio runtime with I/O and timers. May be dropped at any time; what is left then is a key of ours for 2 s.
+    ///
+    /// # Errors
+    /// As [`RedisStore`] says; [`Error::InvalidOption`] also for a `connect_timeout` of 0 or a `protocol` where none is
+    /// taken.
+    pub async fn connect(self) -> Result<RedisStore, Error> {
+        let names = Arc::new(Names::new(&self.prefix, self.grace)?);
+        if self.connect_timeout.is_zero() {
+            return Err(Error::invalid_option(
+                "connect_timeout",
+                "a connection takes some time",
+            ));
+        }
+        let source = match self.target {
+            Target::Url(url) => Source::Client(client_at(&url)?),
+            Target::Source(source) => source,
+        };
+        let source = match (source, self.protocol) {
+            (Source::Client(client), protocol) => Source::Client(tuned(&client, protocol)?),
+            (_, Some(_)) => {
+                return Err(Error::invalid_option(
+                    "protocol",
+                    "it is given where the connection manager, sentinel or cluster client is built",
+                ));
+            }
+            (source, None) => source,
+        };
+        let connections = Connections::new(source, self.connect_timeout);
+        let limit = self.connect_timeout;
+        let warnings = setup::check(&connections, &self.prefix, self.allowed, limit).await?;
+        let wakes = connections.can_listen().await;
+        let watcher = Watcher::new(connections.sibling(), &names);
+        Ok(RedisStore {
+            inner: Arc::new(Inner {
+                connections,
+                names,
+                watcher: Arc::new(watcher),
+                warnings: warnings.into(),
+                wakes,
+                sibling: false,
+            }),
+        })
+    }
+}
+
+impl std::fmt::Debug for RedisBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RedisBuilder")
+            .field("prefix", &self.prefix)
+            .field("token_grace", &self.grace)
+            .field("connect_timeout", &self.connect_timeout)
+            .field("protocol", &self.protocol)
+            .field("allow_eviction", &self.allowed.eviction)
+            .field("allow_replica", &self.allowed.replica)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Reads a URL, and nothing in it that would be ignored: a mistyped option for TLS would be none.
+fn client_at(url: &str) -> Result<Client, Error> {
+    let bad = |text: &str| refused(ConnectKind::Url, failure(text));
+    let (scheme, rest) = url
+        .split_once("://")
+        .ok_or_else(|| bad("a url begins with `redis://`, `rediss://` or `redis+unix://`"))?;
+    let tls = cfg!(any(feature = "tls-rustls", feature = "tls-native-tls"));
+    let known: &[&str] = match scheme {
+        "rediss" | "valkeys" if !tls => {
+            return Err(bad("TLS needs the feature `tls-rustls` or `tls-native-tls`"));
+        }
+        "redis" | "rediss" | "valkey" | "valkeys" => &["protocol"],
+        "redis+unix" | "valkey+unix" | "unix" => &["db", "user", "pass", "protocol"],
+        _ => return Err(bad("the scheme is not one of Redis")),
+    };
+    // A `?` or `#` of a password is written `%XX`, so the first one begins the options.
+    let rest = rest.split('#').next().unwrap_or_default();
+    let options = rest.split_once('?').map_or("", |(_, options)| options);
+    for option in options.split('&').filter(|option| !option.is_empty()) {
+        if !known.contains(&option.split('=').next().unwrap_or_default()) {
+            return Err(bad("the url has an option that is not known"));
+        }
+    }
+    let info = url.into_connection_info();
+    let info = info.map_err(|_| bad("the url cannot be read"))?;
+    Client::open(info).map_err(|_| bad("the url cannot be used"))
+}
+
+/// A client of ours: small requests leave at once, and TLS works without the application's help.
+fn tuned(client: &Client, protocol: Option<ProtocolVersion>) -> Result<Client, Error> {
+    #[cfg(feature = "tls-rustls")]
+    connections::ensure_crypto();
+    let cannot = |_| {
+        refused(
+            ConnectKind::Url,
+            failure("the client's address cannot be used"),
+        )
+    };
+    let client = connections::nodelay(client).map_err(cannot)?;
+    let Some(protocol) = protocol else {
+        return Ok(client);
+    };
+    let info = client.get_connection_info();
+    let redis = info.redis_settings().clone().set_protocol(protocol);
+    Client::open(info.clone().set_redis_settings(redis)).map_err(cannot)
+}
