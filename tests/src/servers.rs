@@ -1,5 +1,7 @@
 //! Private servers on free ports of the loopback, with data of their own, that never outlive the test process.
 
+pub mod redis;
+
 use std::io::{BufRead as _, BufReader};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;

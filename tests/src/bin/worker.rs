@@ -22,7 +22,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use tests::{Resource, wall_micros};
-use verrou::drivers::SqliteStore;
+use verrou::drivers::{RedisStore, SqliteStore};
 use verrou::{Verrou, Wait};
 
 type Outcome = Result<(), Box<dyn Error + Send + Sync>>;
@@ -32,9 +32,12 @@ async fn main() -> Outcome {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let url = arguments.get(1).ok_or("no url")?;
-    let verrou = Verrou::builder()
-        .store("locks", SqliteStore::connect(url).await?)
-        .build()?;
+    let builder = Verrou::builder();
+    let builder = match url.split(':').next() {
+        Some("redis" | "rediss") => builder.store("locks", RedisStore::connect(url).await?),
+        _ => builder.store("locks", SqliteStore::connect(url).await?),
+    };
+    let verrou = builder.build()?;
     match arguments.as_slice() {
         ["count", _, folder, tasks, rounds] => {
             count(&verrou, folder, tasks.parse()?, rounds.parse()?).await?

@@ -259,7 +259,7 @@ impl LockStore for RedisStore {
     async fn list(&self, prefix: String) -> Result<Vec<Listed>, StoreError> {
         let inner = &*self.inner;
         if inner.connections.is_cluster() {
-            return Err(StoreError::unsupported("listing the keys of a cluster"));
+            return Err(StoreError::unsupported("listing keys"));
         }
         let pattern = inner.names.pattern(&prefix);
         let mut listed = BTreeMap::new();
@@ -625,6 +625,8 @@ impl RedisBuilder {
                 "a connection takes some time",
             ));
         }
+        #[cfg(feature = "tls-rustls")]
+        connections::ensure_crypto();
         let source = match self.target {
             Target::Url(url) => Source::Client(client_at(&url)?),
             Target::Source(source) => source,
@@ -642,7 +644,7 @@ impl RedisBuilder {
         let connections = Connections::new(source, self.connect_timeout);
         let limit = self.connect_timeout;
         let warnings = setup::check(&connections, &self.prefix, self.allowed, limit).await?;
-        let wakes = connections.can_listen().await;
+        let wakes = connections.can_listen(&names.channel(0)).await;
         let watcher = Watcher::new(connections.sibling(), &names);
         Ok(RedisStore {
             inner: Arc::new(Inner {
@@ -698,10 +700,8 @@ fn client_at(url: &str) -> Result<Client, Error> {
     Client::open(info).map_err(|_| bad("the url cannot be used"))
 }
 
-/// A client of ours: small requests leave at once, and TLS works without the application's help.
+/// A client of ours: small requests leave at once.
 fn tuned(client: &Client, protocol: Option<ProtocolVersion>) -> Result<Client, Error> {
-    #[cfg(feature = "tls-rustls")]
-    connections::ensure_crypto();
     let cannot = |_| {
         refused(
             ConnectKind::Url,

@@ -323,12 +323,19 @@ impl Connections {
     }
 
     /// Whether waiters can be told: only a cluster's client may lack the protocol for it.
-    pub(super) async fn can_listen(&self) -> bool {
+    pub(super) async fn can_listen(&self, channel: &str) -> bool {
         if !self.is_cluster() {
             return true;
         }
         let (pushes, _pushed) = tokio::sync::mpsc::unbounded_channel();
-        self.listen(pushes).await.is_ok()
+        match self.listen(pushes).await {
+            Ok(mut listening) => {
+                let subscribing = listening.subscribe(channel);
+                let subscribed = tokio::time::timeout(PATIENCE, subscribing).await;
+                subscribed.is_ok_and(|subscribed| subscribed.is_ok())
+            }
+            Err(_) => false,
+        }
     }
 
     /// A connection that listens, within the limits of this store.

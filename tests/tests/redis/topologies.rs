@@ -1,0 +1,92 @@
+//! Sentinels and clusters.
+
+use std::time::Duration;
+
+use redis::sentinel::{SentinelClient, SentinelServerType};
+use tests::servers::redis::{Watched, shared_cluster};
+use tests::{DEADLINE, soon};
+use verrou::drivers::{RedisStore, RedisWarning};
+use verrou::{LockFactory, LockGuard};
+
+fn sentinel(watched: &Watched) -> SentinelClient {
+    let urls = vec![watched.sentinel_url()];
+    SentinelClient::build(urls, "locks".to_owned(), None, SentinelServerType::Master).unwrap()
+}
+
+/// Tries until the store works again.
+async fn acquired(locks: &LockFactory, key: &str) -> LockGuard {
+    let begun = std::time::Instant::now();
+    loop {
+        match locks.create_lock(key).ttl(Duration::from_secs(10)).acquire().await {
+            Ok(guard) => return guard,
+            Err(error) => {
+                assert!(error.is_store(), "{error}");
+                assert!(begun.elapsed() < DEADLINE, "{error}");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_store_follows_the_sentinels_to_the_new_primary() {
+    let mut watched = Watched::start();
+    let store = RedisStore::from_sentinel(sentinel(&watched)).connect().await.unwrap();
+    assert!(store.warnings().contains(&RedisWarning::AsynchronousFailover));
+    let locks = LockFactory::new(store);
+    let guard = acquired(&locks, "k").await;
+    let before = guard.token();
+    guard.release().await.unwrap();
+    watched.primary.kill();
+    let guard = soon("the failover", acquired(&locks, "k")).await;
+    assert!(guard.token() > before);
+    assert_eq!(watched.replica.info("role"), "master");
+    // Renewal has gone over as well.
+    guard.extend(Duration::from_secs(30)).await.unwrap();
+    guard.release().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_store_leaves_a_primary_that_became_a_replica() {
+    let watched = Watched::start();
+    let store = RedisStore::from_sentinel(sentinel(&watched)).connect().await.unwrap();
+    let locks = LockFactory::new(store);
+    acquired(&locks, "k").await.release().await.unwrap();
+    let _: String = tests::servers::redis::ask(&watched.sentinel_url(), &["SENTINEL", "FAILOVER", "locks"]);
+    let replica = || watched.replica.info("role") == "master" && watched.primary.info("role") == "slave";
+    tests::eventually("the two have changed places", replica).await;
+    soon("the new primary", acquired(&locks, "k")).await.release().await.unwrap();
+    assert_eq!(watched.replica.info("role"), "master");
+}
+
+#[tokio::test]
+async fn eight_tasks_exclude_each_other_on_a_cluster() {
+    let urls = shared_cluster().urls();
+    let client = redis::cluster::ClusterClientBuilder::new(urls)
+        .use_protocol(redis::ProtocolVersion::RESP3)
+        .build()
+        .unwrap();
+    let store = RedisStore::from_cluster_client(client).connect().await.unwrap();
+    let locks = LockFactory::new(store);
+    let counters: std::sync::Arc<[std::sync::Mutex<u32>; 4]> = std::sync::Arc::default();
+    let mut tasks = tokio::task::JoinSet::new();
+    for task in 0..8_usize {
+        let (locks, counters) = (locks.clone(), counters.clone());
+        tasks.spawn(async move {
+            for round in 0..700_usize {
+                let which = (task + round) % 4;
+                let guard = locks.create_lock(format!("counter}}{which}")).acquire().await.unwrap();
+                let before = *counters[which].lock().unwrap();
+                tokio::task::yield_now().await;
+                *counters[which].lock().unwrap() = before + 1;
+                guard.release().await.unwrap();
+            }
+        });
+    }
+    while let Some(ended) = soon("the tasks", tasks.join_next()).await {
+        ended.unwrap();
+    }
+    for counter in &*counters {
+        assert_eq!(*counter.lock().unwrap(), 1400);
+    }
+}
