@@ -2,6 +2,8 @@
 
 pub mod redis;
 
+pub mod redis;
+
 use std::io::{BufRead as _, BufReader};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;

@@ -60,12 +60,21 @@ impl Server {
     /// If it does not.
     pub fn restart(&mut self) {
         self.process = None;
-        let (port, folder) = (self.port.to_string(), self.folder.path().display().to_string());
+        let (port, folder) = (
+            self.port.to_string(),
+            self.folder.path().display().to_string(),
+        );
         let mut arguments = vec!["--port", &port, "--bind", "127.0.0.1", "--dir", &folder];
         arguments.extend(self.options.iter().map(String::as_str));
         let log = self.folder.file("log");
-        self.process = Some(Supervised::start("redis-server", &arguments, Path::new(&log)));
-        until("the server answers", || self.try_ask::<String>(&["PING"]).is_ok());
+        self.process = Some(Supervised::start(
+            "redis-server",
+            &arguments,
+            Path::new(&log),
+        ));
+        until("the server answers", || {
+            self.try_ask::<String>(&["PING"]).is_ok()
+        });
     }
 
     /// Ends it as a crash would.
@@ -106,7 +115,10 @@ impl Server {
     pub fn url(&self) -> String {
         match &self.password {
             Some(password) => {
-                let escaped: String = password.bytes().map(|byte| format!("%{byte:02X}")).collect();
+                let escaped: String = password
+                    .bytes()
+                    .map(|byte| format!("%{byte:02X}"))
+                    .collect();
                 format!("redis://:{escaped}@127.0.0.1:{}/", self.port)
             }
             None => format!("redis://127.0.0.1:{}/", self.port),
@@ -132,7 +144,9 @@ impl Server {
     #[must_use]
     pub fn info(&self, field: &str) -> String {
         let info: String = self.ask(&["INFO", "everything"]);
-        let found = info.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+        let found = info
+            .lines()
+            .find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
         match found {
             Some(value) => value.to_owned(),
             None => panic!("no `{field}` in {info}"),
@@ -151,7 +165,11 @@ pub fn ask<T: FromRedisValue>(url: &str, command: &[&str]) -> T {
     }
 }
 
-fn try_ask<T: FromRedisValue>(url: &str, command: &[&str]) -> RedisResult<T> {
+/// The same, if there is one.
+///
+/// # Errors
+/// What the server or the connection says.
+pub fn try_ask<T: FromRedisValue>(url: &str, command: &[&str]) -> RedisResult<T> {
     let limit = Duration::from_secs(5);
     let mut connection = Client::open(url)?.get_connection_with_timeout(limit)?;
     connection.set_read_timeout(Some(limit))?;
@@ -182,7 +200,14 @@ impl Cluster {
     pub fn start() -> Self {
         let buses: Vec<String> = (0..3).map(|_| free_port().to_string()).collect();
         let start = |bus: &String| {
-            let options = ["--save", "", "--cluster-enabled", "yes", "--cluster-port", bus];
+            let options = [
+                "--save",
+                "",
+                "--cluster-enabled",
+                "yes",
+                "--cluster-port",
+                bus,
+            ];
             Server::with(&options)
         };
         let nodes: Vec<Server> = buses.iter().map(start).collect();
@@ -245,7 +270,9 @@ impl Watched {
         let primary = Server::start();
         let port = primary.port.to_string();
         let replica = Server::with(&["--save", "", "--replicaof", &format!("127.0.0.1 {port}")]);
-        until("the replica follows", || replica.info("master_link_status") == "up");
+        until("the replica follows", || {
+            replica.info("master_link_status") == "up"
+        });
         let sentinel = Server::described(&[]);
         let file = sentinel.folder.file("sentinel.conf");
         let settings = format!(
@@ -258,10 +285,19 @@ impl Watched {
         }
         let mut sentinel = sentinel;
         let log = sentinel.folder.file("log");
-        sentinel.process = Some(Supervised::start("redis-sentinel", &[&file], Path::new(&log)));
-        let watched = Self { primary, replica, sentinel };
+        sentinel.process = Some(Supervised::start(
+            "redis-sentinel",
+            &[&file],
+            Path::new(&log),
+        ));
+        let watched = Self {
+            primary,
+            replica,
+            sentinel,
+        };
         until("the sentinel knows the replica", || {
-            let known: RedisResult<Vec<Value>> = watched.sentinel.try_ask(&["SENTINEL", "REPLICAS", "locks"]);
+            let known: RedisResult<Vec<Value>> =
+                watched.sentinel.try_ask(&["SENTINEL", "REPLICAS", "locks"]);
             known.is_ok_and(|known| known.len() == 1)
         });
         watched
@@ -290,7 +326,8 @@ pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
 fn skip_loudly() {
     if is_skipped("redis") {
         use std::io::Write as _;
-        let _ = std::io::stderr().write_all(b"\nSKIPPED: VERROU_TEST_SKIP names redis; nothing here was tested\n");
+        let _ = std::io::stderr()
+            .write_all(b"\nSKIPPED: VERROU_TEST_SKIP names redis; nothing here was tested\n");
         std::process::exit(0);
     }
 }

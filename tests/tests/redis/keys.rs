@@ -67,7 +67,10 @@ async fn after_the_last_token_there_is_a_typed_error_and_nothing_is_held() {
 async fn a_counter_that_is_no_number_is_an_error_and_no_grant() {
     let url = shared_url();
     let store = RedisStore::connect(&url).await.unwrap();
-    let _: String = ask(&url, &["SET", "verrou:{k:no-number}fence", "zzzzzzzzzzzzzzzzzzzz"]);
+    let _: String = ask(
+        &url,
+        &["SET", "verrou:{k:no-number}fence", "zzzzzzzzzzzzzzzzzzzz"],
+    );
     let request = AcquireRequest::new(key("no-number"), Owner::random().unwrap(), TTL);
     let error = store.acquire(request).await.unwrap_err();
     assert_eq!(error.outcome(), Outcome::NotApplied);
@@ -93,10 +96,15 @@ async fn a_lost_counter_comes_back_with_the_release() {
     let name = "lost-counter";
     set_counter(&url, name, 1 << 60);
     let owner = Owner::random().unwrap();
-    let taken = store.acquire(AcquireRequest::new(key(name), owner, TTL)).await;
+    let taken = store
+        .acquire(AcquireRequest::new(key(name), owner, TTL))
+        .await;
     assert!(matches!(taken, Ok(Acquired::Granted { token }) if token.get() == (1 << 60) + 1));
     let _: i64 = ask(&url, &["DEL", &format!("verrou:{{k:{name}}}fence")]);
-    let _ = store.release(ReleaseRequest::new(key(name), owner)).await.unwrap();
+    let _ = store
+        .release(ReleaseRequest::new(key(name), owner))
+        .await
+        .unwrap();
     assert_eq!(cycle(&store, name).await.get(), (1 << 60) + 2);
 }
 
@@ -108,11 +116,18 @@ async fn no_key_of_ours_is_without_an_expiry() {
         let name = format!("{number}");
         let _ = cycle(&store, &name).await;
         let owner = Owner::random().unwrap();
-        let taken = store.acquire(AcquireRequest::new(key(&name), owner, TTL)).await;
+        let taken = store
+            .acquire(AcquireRequest::new(key(&name), owner, TTL))
+            .await;
         assert!(matches!(taken, Ok(Acquired::Granted { .. })));
         let other = AcquireRequest::new(key(&name), Owner::random().unwrap(), TTL);
-        assert!(matches!(store.acquire(other).await, Ok(Acquired::Held { .. })));
-        let renewed = store.renew(RenewRequest::new(key(&name), owner, TTL * 2)).await;
+        assert!(matches!(
+            store.acquire(other).await,
+            Ok(Acquired::Held { .. })
+        ));
+        let renewed = store
+            .renew(RenewRequest::new(key(&name), owner, TTL * 2))
+            .await;
         assert_eq!(renewed.unwrap(), Reply::Done);
         if number % 2 == 0 {
             let kept = ReleaseRequest::new(key(&name), owner).keep(TTL);
@@ -150,7 +165,10 @@ async fn a_hundred_thousand_keys_of_one_use_leave_nothing_behind() {
         ended.unwrap();
     }
     assert!(server.info("cmdstat_evalsha").starts_with("calls=2000"));
-    eventually("the counters are gone", || server.ask::<i64>(&["DBSIZE"]) <= 1).await;
+    eventually("the counters are gone", || {
+        server.ask::<i64>(&["DBSIZE"]) <= 1
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -169,8 +187,17 @@ async fn an_uncontended_cycle_is_two_round_trips() {
     assert!(calls.starts_with("calls=1000,"), "{calls}");
     let stats: String = server.ask(&["INFO", "commandstats"]);
     let inside = ["get", "set", "time", "del", "exists", "pexpireat"];
-    let outside = ["evalsha", "info", "config|resetstat", "hello", "client|setinfo"];
-    for line in stats.lines().filter_map(|line| line.strip_prefix("cmdstat_")) {
+    let outside = [
+        "evalsha",
+        "info",
+        "config|resetstat",
+        "hello",
+        "client|setinfo",
+    ];
+    for line in stats
+        .lines()
+        .filter_map(|line| line.strip_prefix("cmdstat_"))
+    {
         let name = line.split(':').next().unwrap();
         assert!(inside.contains(&name) || outside.contains(&name), "{line}");
     }
@@ -197,12 +224,23 @@ async fn two_hundred_waiters_share_one_connection() {
 #[tokio::test]
 async fn stores_with_other_prefixes_do_not_meet() {
     let url = shared_url();
-    let one = RedisStore::builder(&url).prefix("one").connect().await.unwrap();
-    let other = RedisStore::builder(&url).prefix("one:b").connect().await.unwrap();
+    let one = RedisStore::builder(&url)
+        .prefix("one")
+        .connect()
+        .await
+        .unwrap();
+    let other = RedisStore::builder(&url)
+        .prefix("one:b")
+        .connect()
+        .await
+        .unwrap();
     let name = key("the-same");
     for store in [&one, &other] {
         let request = AcquireRequest::new(name.clone(), Owner::random().unwrap(), TTL);
-        assert!(matches!(store.acquire(request).await, Ok(Acquired::Granted { .. })));
+        assert!(matches!(
+            store.acquire(request).await,
+            Ok(Acquired::Granted { .. })
+        ));
     }
     let listed = one.list(String::new()).await.unwrap();
     assert_eq!(listed.len(), 1, "{listed:?}");

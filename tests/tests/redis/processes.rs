@@ -15,11 +15,17 @@ async fn increments(url: &str) {
     for worker in &mut workers {
         assert!(worker.ends_well().await);
     }
-    assert_eq!(std::fs::read_to_string(folder.file("number")).unwrap(), "2000");
+    assert_eq!(
+        std::fs::read_to_string(folder.file("number")).unwrap(),
+        "2000"
+    );
     let tokens = std::fs::read_to_string(folder.file("tokens")).unwrap();
     let tokens: Vec<u64> = tokens.lines().map(|token| token.parse().unwrap()).collect();
     assert_eq!(tokens.len(), 2000);
-    assert!(tokens.is_sorted_by(|one, next| one < next), "tokens in file order must rise strictly");
+    assert!(
+        tokens.is_sorted_by(|one, next| one < next),
+        "tokens in file order must rise strictly"
+    );
 }
 
 #[tokio::test]
@@ -32,7 +38,13 @@ async fn a_node_of_a_cluster_is_refused_without_the_cluster_client() {
     let error = verrou::drivers::RedisStore::connect(&shared_cluster().urls()[0]).await;
     let error = error.unwrap_err();
     assert!(
-        matches!(&error, verrou::Error::Connect { kind: verrou::ConnectKind::Unsupported, .. }),
+        matches!(
+            &error,
+            verrou::Error::Connect {
+                kind: verrou::ConnectKind::Unsupported,
+                ..
+            }
+        ),
         "{error}"
     );
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use redis::sentinel::{SentinelClient, SentinelServerType};
-use tests::servers::redis::{Watched, shared_cluster};
+use tests::servers::redis::{Watched, shared_cluster, try_ask};
 use tests::{DEADLINE, soon};
 use verrou::drivers::{RedisStore, RedisWarning};
 use verrou::{LockFactory, LockGuard};
@@ -17,7 +17,12 @@ fn sentinel(watched: &Watched) -> SentinelClient {
 async fn acquired(locks: &LockFactory, key: &str) -> LockGuard {
     let begun = std::time::Instant::now();
     loop {
-        match locks.create_lock(key).ttl(Duration::from_secs(10)).acquire().await {
+        match locks
+            .create_lock(key)
+            .ttl(Duration::from_secs(10))
+            .acquire()
+            .await
+        {
             Ok(guard) => return guard,
             Err(error) => {
                 assert!(error.is_store(), "{error}");
@@ -31,8 +36,15 @@ async fn acquired(locks: &LockFactory, key: &str) -> LockGuard {
 #[tokio::test]
 async fn a_store_follows_the_sentinels_to_the_new_primary() {
     let mut watched = Watched::start();
-    let store = RedisStore::from_sentinel(sentinel(&watched)).connect().await.unwrap();
-    assert!(store.warnings().contains(&RedisWarning::AsynchronousFailover));
+    let store = RedisStore::from_sentinel(sentinel(&watched))
+        .connect()
+        .await
+        .unwrap();
+    assert!(
+        store
+            .warnings()
+            .contains(&RedisWarning::AsynchronousFailover)
+    );
     let locks = LockFactory::new(store);
     let guard = acquired(&locks, "k").await;
     let before = guard.token();
@@ -49,13 +61,24 @@ async fn a_store_follows_the_sentinels_to_the_new_primary() {
 #[tokio::test]
 async fn a_store_leaves_a_primary_that_became_a_replica() {
     let watched = Watched::start();
-    let store = RedisStore::from_sentinel(sentinel(&watched)).connect().await.unwrap();
+    let store = RedisStore::from_sentinel(sentinel(&watched))
+        .connect()
+        .await
+        .unwrap();
     let locks = LockFactory::new(store);
     acquired(&locks, "k").await.release().await.unwrap();
-    let _: String = tests::servers::redis::ask(&watched.sentinel_url(), &["SENTINEL", "FAILOVER", "locks"]);
-    let replica = || watched.replica.info("role") == "master" && watched.primary.info("role") == "slave";
+    // It refuses until it has heard of the replica's state.
+    let failover =
+        || try_ask::<String>(&watched.sentinel_url(), &["SENTINEL", "FAILOVER", "locks"]).is_ok();
+    tests::eventually("the sentinel begins the failover", failover).await;
+    let replica =
+        || watched.replica.info("role") == "master" && watched.primary.info("role") == "slave";
     tests::eventually("the two have changed places", replica).await;
-    soon("the new primary", acquired(&locks, "k")).await.release().await.unwrap();
+    soon("the new primary", acquired(&locks, "k"))
+        .await
+        .release()
+        .await
+        .unwrap();
     assert_eq!(watched.replica.info("role"), "master");
 }
 
@@ -66,7 +89,10 @@ async fn eight_tasks_exclude_each_other_on_a_cluster() {
         .use_protocol(redis::ProtocolVersion::RESP3)
         .build()
         .unwrap();
-    let store = RedisStore::from_cluster_client(client).connect().await.unwrap();
+    let store = RedisStore::from_cluster_client(client)
+        .connect()
+        .await
+        .unwrap();
     let locks = LockFactory::new(store);
     let counters: std::sync::Arc<[std::sync::Mutex<u32>; 4]> = std::sync::Arc::default();
     let mut tasks = tokio::task::JoinSet::new();
@@ -75,7 +101,11 @@ async fn eight_tasks_exclude_each_other_on_a_cluster() {
         tasks.spawn(async move {
             for round in 0..700_usize {
                 let which = (task + round) % 4;
-                let guard = locks.create_lock(format!("counter}}{which}")).acquire().await.unwrap();
+                let guard = locks
+                    .create_lock(format!("counter}}{which}"))
+                    .acquire()
+                    .await
+                    .unwrap();
                 let before = *counters[which].lock().unwrap();
                 tokio::task::yield_now().await;
                 *counters[which].lock().unwrap() = before + 1;

@@ -12,20 +12,30 @@ const LONG: Duration = Duration::from_secs(40);
 const PROMPT: Duration = Duration::from_secs(5);
 
 fn slowly() -> Retry {
-    let mut retry = Retry::new();
-    (retry.min_delay, retry.max_delay) = (LONG, LONG);
-    retry
+    Retry::new().delays(LONG, LONG)
 }
 
 async fn a_release_wakes(holder: LockFactory, waiter: LockFactory, marked: impl FnMut() -> bool) {
-    let guard = holder.create_lock("k").ttl(LONG * 2).acquire().await.unwrap();
-    let lock = waiter.create_lock("k").retry(slowly()).wait(Wait::For(LONG * 2));
+    let guard = holder
+        .create_lock("k")
+        .ttl(LONG * 2)
+        .acquire()
+        .await
+        .unwrap();
+    let lock = waiter
+        .create_lock("k")
+        .retry(slowly())
+        .wait(Wait::For(LONG * 2));
     let waiting = tokio::spawn(async move { lock.acquire().await });
     eventually("the waiter is known", marked).await;
     let released = Instant::now();
     guard.release().await.unwrap();
     let next = soon("the waiter", waiting).await.unwrap().unwrap();
-    assert!(released.elapsed() < PROMPT, "woken after {:?}", released.elapsed());
+    assert!(
+        released.elapsed() < PROMPT,
+        "woken after {:?}",
+        released.elapsed()
+    );
     next.release().await.unwrap();
 }
 
@@ -89,7 +99,14 @@ async fn a_release_that_nobody_waits_for_publishes_nothing() {
     let server = Server::start();
     let locks = locks(&server).await;
     for _ in 0..10 {
-        locks.create_lock("k").acquire().await.unwrap().release().await.unwrap();
+        locks
+            .create_lock("k")
+            .acquire()
+            .await
+            .unwrap()
+            .release()
+            .await
+            .unwrap();
     }
     let stats: String = server.ask(&["INFO", "commandstats"]);
     assert!(!stats.contains("cmdstat_publish"), "{stats}");
@@ -99,7 +116,10 @@ async fn a_release_that_nobody_waits_for_publishes_nothing() {
 async fn the_connection_goes_with_the_last_waiter() {
     let server = Server::start();
     let (holder, waiter) = (locks(&server).await, locks(&server).await);
-    a_release_wakes(holder, waiter.clone(), || is_marked(&server) && listens(&server)).await;
+    a_release_wakes(holder, waiter.clone(), || {
+        is_marked(&server) && listens(&server)
+    })
+    .await;
     eventually("nobody listens", || !listens(&server)).await;
     drop(waiter);
 }

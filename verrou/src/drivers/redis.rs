@@ -60,7 +60,7 @@ const DEFAULT_GRACE: Duration = Duration::from_secs(600);
 /// `<prefix>:{k<namespace>:<key>}lock`, with its counter `..fence` and, while somebody waits, `..waiters` in the same slot of a
 /// cluster. All three expire by themselves: the counter when the clock is past the last token by the grace, so that a
 /// million keys of one use leave nothing behind. A release publishes on one of the channels `<prefix>:wake:<0 to 15>`, and only if
-/// somebody has lately found the key taken. The user needs `+@scripting +@read +@write +@pubsub +info +ping` on `~<prefix>:*`
+/// somebody has lately found the key taken. The user needs `+@scripting +@read +@write +@pubsub +time +info +ping` on `~<prefix>:*`
 /// and `&<prefix>:wake:*`.
 ///
 /// # What it holds through
@@ -208,7 +208,12 @@ impl LockStore for RedisStore {
     async fn release(&self, request: ReleaseRequest) -> Result<Reply, StoreError> {
         let inner = &*self.inner;
         let call = inner.names.release(&request);
-        reply(&inner.call(&request.sent, &call, PATIENCE).await?)
+        let (answer, doubt) = inner.attempt(&request.sent, &call, PATIENCE).await?;
+        match reply(&answer)? {
+            // The first attempt has released it, and its answer was lost.
+            Reply::NotHeld if doubt => Ok(Reply::Done),
+            reply => Ok(reply),
+        }
     }
 
     async fn inspect(&self, request: InspectRequest) -> Result<Option<Holding>, StoreError> {
@@ -220,8 +225,13 @@ impl LockStore for RedisStore {
     async fn force_release(&self, request: ForceReleaseRequest) -> Result<bool, StoreError> {
         let inner = &*self.inner;
         let call = inner.names.force_release(&request.key);
-        let answer = inner.call(&request.sent, &call, PATIENCE).await?;
-        Ok(reply(&answer)? == Reply::Done)
+        let (answer, doubt) = inner.attempt(&request.sent, &call, PATIENCE).await?;
+        match reply(&answer)? {
+            Reply::NotHeld if doubt => Err(StoreError::unknown(failure(
+                "the key is free, but the answer that says since when was lost",
+            ))),
+            reply => Ok(reply == Reply::Done),
+        }
     }
 
     async fn renew_many(&self, requests: Vec<RenewRequest>) -> Vec<Result<Reply, StoreError>> {
@@ -334,25 +344,39 @@ impl std::fmt::Debug for RedisStore {
 }
 
 impl Inner {
-    /// One script. A call whose connection was found dead is made once more, on another.
+    /// One script.
     async fn call(
         &self,
         sent: &Sent,
         call: &Call,
         patience: Duration,
     ) -> Result<Value, StoreError> {
+        let (answer, _) = self.attempt(sent, call, patience).await?;
+        Ok(answer)
+    }
+
+    /// One script. A call whose connection was found dead is made once more, on another: then the answer comes with
+    /// whether it may have been executed before.
+    async fn attempt(
+        &self,
+        sent: &Sent,
+        call: &Call,
+        patience: Duration,
+    ) -> Result<(Value, bool), StoreError> {
         let link = self.connections.checkout(patience).await?;
         sent.mark();
         let error = match link.run(call).await {
-            Ok(answer) => return Ok(answer),
+            Ok(answer) => return Ok((answer, false)),
             Err(error) => error,
         };
         let Some(doubt) = self.may_repeat(&link, &error) else {
             return Err(self.failed(&link, &error, false));
         };
         let link = self.another(patience, doubt).await?;
-        let answer = link.run(call).await;
-        answer.map_err(|error| self.failed(&link, &error, doubt))
+        match link.run(call).await {
+            Ok(answer) => Ok((answer, doubt)),
+            Err(error) => Err(self.failed(&link, &error, doubt)),
+        }
     }
 
     /// Several scripts in one round trip, each with its own answer, in order.
@@ -419,7 +443,10 @@ impl Inner {
 
 /// Waits for all of `futures` at the same time.
 async fn together<T>(futures: Vec<impl Future<Output = T>>) -> Vec<T> {
-    let mut under_way: Vec<_> = futures.into_iter().map(|one| (Box::pin(one), None)).collect();
+    let mut under_way: Vec<_> = futures
+        .into_iter()
+        .map(|one| (Box::pin(one), None))
+        .collect();
     std::future::poll_fn(|cx| {
         let mut open = false;
         for (future, output) in &mut under_way {
@@ -639,6 +666,9 @@ impl RedisBuilder {
                     "it is given where the connection manager, sentinel or cluster client is built",
                 ));
             }
+            (Source::Manager(client, manager), None) => {
+                Source::Manager(tuned(&client, None)?, manager)
+            }
             (source, None) => source,
         };
         let connections = Connections::new(source, self.connect_timeout);
@@ -681,7 +711,9 @@ fn client_at(url: &str) -> Result<Client, Error> {
     let tls = cfg!(any(feature = "tls-rustls", feature = "tls-native-tls"));
     let known: &[&str] = match scheme {
         "rediss" | "valkeys" if !tls => {
-            return Err(bad("TLS needs the feature `tls-rustls` or `tls-native-tls`"));
+            return Err(bad(
+                "TLS needs the feature `tls-rustls` or `tls-native-tls`",
+            ));
         }
         "redis" | "rediss" | "valkey" | "valkeys" => &["protocol"],
         "redis+unix" | "valkey+unix" | "unix" => &["db", "user", "pass", "protocol"],

@@ -119,15 +119,31 @@ impl Listening {
         }
     }
 
-    /// Fails if the connection is dead.
-    pub(super) async fn ping(&mut self) -> Result<(), RedisError> {
-        let ping = redis::cmd("PING");
+    /// Runs `commands`, whose answers do not matter. Fails if the connection is dead.
+    pub(super) async fn run(&mut self, commands: Vec<Cmd>) -> Result<(), RedisError> {
         match self {
-            Self::Plain(connection) => ping.query_async(connection).await,
+            Self::Plain(connection) => {
+                let count = commands.len();
+                let pipeline = piped(commands);
+                connection.req_packed_commands(&pipeline, 0, count).await?;
+            }
             #[cfg(feature = "redis-cluster")]
-            Self::Cluster(connection) => ping.query_async(connection).await,
+            Self::Cluster(connection) => {
+                for command in &commands {
+                    connection.req_packed_command(command).await?;
+                }
+            }
         }
+        Ok(())
     }
+}
+
+fn piped(commands: Vec<Cmd>) -> Pipeline {
+    let mut pipeline = Pipeline::with_capacity(commands.len());
+    for command in commands {
+        pipeline.add_command(command);
+    }
+    pipeline
 }
 
 /// No timers in calls; the connection itself is bounded from outside.
@@ -463,10 +479,7 @@ impl Link {
         commands: Vec<Cmd>,
     ) -> Result<Vec<Result<Value, RedisError>>, RedisError> {
         let count = commands.len();
-        let mut pipeline = Pipeline::with_capacity(count);
-        for command in commands {
-            pipeline.add_command(command);
-        }
+        let pipeline = piped(commands);
         let owed = Owed::new(self);
         let answers = match self.wire.clone() {
             Wire::Plain(mut wire) => wire.req_packed_commands(&pipeline, 0, count).await,

@@ -1,5 +1,7 @@
 //! What is told of an error of the redis crate: never its own text, which may hold arguments, users and addresses.
 
+use std::sync::Arc;
+
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
 use crate::error::{ConnectKind, Error, Outcome};
@@ -26,6 +28,9 @@ pub(super) fn failure(text: impl Into<String>) -> Failure {
 
 /// What went wrong, without what a server or a library says in detail.
 pub(super) fn told(error: &RedisError) -> Failure {
+    if lacks_right(error) {
+        return Failure("the user lacks the right to a command of the scripts".to_owned());
+    }
     if let Some(code) = server_code(error) {
         return match advice(&code) {
             Some(advice) => Failure(format!("the server answered {code}: {advice}")),
@@ -33,10 +38,7 @@ pub(super) fn told(error: &RedisError) -> Failure {
         };
     }
     Failure(match error.kind() {
-        ErrorKind::Io => match std::error::Error::source(error)
-            .and_then(|source| source.downcast_ref::<std::io::Error>())
-            .map(std::io::Error::kind)
-        {
+        ErrorKind::Io => match io_kind(error) {
             Some(std::io::ErrorKind::Other) | None => "the connection failed".to_owned(),
             Some(kind) => format!("the connection failed: {kind}"),
         },
@@ -55,6 +57,25 @@ pub(super) fn told(error: &RedisError) -> Failure {
         ErrorKind::Client => "the connection could not be made".to_owned(),
         _ => "the redis client failed".to_owned(),
     })
+}
+
+fn io_kind(error: &RedisError) -> Option<std::io::ErrorKind> {
+    let source = std::error::Error::source(error)?;
+    // The redis crate shows its shared pointer as the source.
+    let shared = source.downcast_ref::<Arc<dyn std::error::Error + Send + Sync>>();
+    let io = match shared {
+        Some(shared) => shared.downcast_ref::<std::io::Error>(),
+        None => source.downcast_ref::<std::io::Error>(),
+    };
+    io.map(std::io::Error::kind)
+}
+
+/// Inside of a script a missing right has no code of its own.
+fn lacks_right(error: &RedisError) -> bool {
+    error.kind() == ErrorKind::Server(ServerErrorKind::ResponseError)
+        && error.detail().is_some_and(|detail| {
+            detail.contains("ACL failure") || detail.contains("can't run this command")
+        })
 }
 
 /// The error code of an answer of the server, if it is one.
@@ -133,6 +154,7 @@ pub(super) fn store_error(error: &RedisError, clustered: bool, doubt: bool) -> S
 /// `error` of a store that is being set up.
 pub(super) fn connect_error(error: &RedisError) -> Error {
     let kind = match server_code(error).as_deref() {
+        _ if lacks_right(error) => ConnectKind::Rights,
         Some("NOAUTH" | "WRONGPASS") => ConnectKind::Credentials,
         Some("NOPERM") => ConnectKind::Rights,
         Some("READONLY" | "MASTERDOWN" | "MISCONF" | "OOM" | "NOREPLICAS") => ConnectKind::ReadOnly,
@@ -153,7 +175,7 @@ pub(super) fn connect_error(error: &RedisError) -> Error {
 
 /// A store that cannot be set up, for a reason in our own words.
 pub(super) fn refused(kind: ConnectKind, failure: Failure) -> Error {
-    Error::connect(DRIVER, kind, Some(std::sync::Arc::new(failure)))
+    Error::connect(DRIVER, kind, Some(Arc::new(failure)))
 }
 
 #[cfg(test)]
@@ -167,7 +189,8 @@ mod tests {
     #[test]
     fn no_detail_of_a_server_is_told() {
         for code in ["ERR", "NOPERM", "hunter2", "HUNTER2"] {
-            let text = told(&answered(code, "hunter2 with args beginning with: hunter2")).to_string();
+            let text =
+                told(&answered(code, "hunter2 with args beginning with: hunter2")).to_string();
             assert!(!text.to_lowercase().contains("hunter2"), "{text}");
         }
     }

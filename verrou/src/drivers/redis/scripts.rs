@@ -6,9 +6,7 @@ use std::time::Duration;
 use redis::Cmd;
 
 use crate::error::Error;
-use crate::store::{
-    AcquireRequest, AdoptRequest, Owner, ReleaseRequest, RenewRequest, StoredKey,
-};
+use crate::store::{AcquireRequest, AdoptRequest, Owner, ReleaseRequest, RenewRequest, StoredKey};
 
 /// In how many channels the wake-ups of a store are divided.
 pub(super) const CHANNELS: u32 = 16;
@@ -234,10 +232,7 @@ impl Names {
 
     fn stem(&self, key: &[u8]) -> Vec<u8> {
         let mut name = format!("{}:{{k", self.prefix).into_bytes();
-        name.extend(
-            key.iter()
-                .map(|&byte| if byte == b'}' { 0 } else { byte }),
-        );
+        name.extend(key.iter().map(|&byte| if byte == b'}' { 0 } else { byte }));
         name
     }
 

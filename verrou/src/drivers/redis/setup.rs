@@ -167,7 +167,9 @@ fn judge(info: &str, clustered: bool, allowed: Allowed) -> Result<Vec<RedisWarni
         if !allowed.replica {
             return Err(refused(
                 ConnectKind::ReadOnly,
-                failure("it is a replica; connect to the primary, or `allow_replica(true)` to look only"),
+                failure(
+                    "it is a replica; connect to the primary, or `allow_replica(true)` to look only",
+                ),
             ));
         }
         warnings.push(RedisWarning::Replica);

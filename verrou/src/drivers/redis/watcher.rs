@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use redis::{PushInfo, PushKind, Value};
+use redis::{Cmd, PushInfo, PushKind, Value};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::{Notify, watch};
@@ -134,20 +134,28 @@ impl Shared {
     fn hint(&self, which: impl Fn(&[u8], &Watched) -> bool) {
         for (lock, watched) in &self.state().locks {
             if which(lock, watched) {
-                watched.hints.send_modify(|hint| *hint = hint.wrapping_add(1));
+                watched
+                    .hints
+                    .send_modify(|hint| *hint = hint.wrapping_add(1));
             }
         }
     }
 
     fn hint_lock(&self, lock: &[u8]) {
         if let Some(watched) = self.state().locks.get(lock) {
-            watched.hints.send_modify(|hint| *hint = hint.wrapping_add(1));
+            watched
+                .hints
+                .send_modify(|hint| *hint = hint.wrapping_add(1));
         }
     }
 
     /// The channels of the keys that are watched.
     fn channels(&self) -> BTreeSet<u32> {
-        self.state().locks.values().map(|watched| watched.channel).collect()
+        self.state()
+            .locks
+            .values()
+            .map(|watched| watched.channel)
+            .collect()
     }
 
     /// The locks whose waiters are to be made known now, and when the next are.
@@ -260,8 +268,8 @@ impl Listener {
             subscribe(&shared, &mut connection, &mut subscribed).await?;
             let (due, next) = shared.due(Instant::now());
             if !due.is_empty() {
-                // Without this they poll, which is no reason to listen no more.
-                let _ = timeout(PATIENCE, make_known(&shared, due)).await;
+                let marks = due.iter().map(|lock| shared.names.mark_waiter(lock));
+                run(&mut connection, marks.collect()).await?;
             }
             match timeout(next - Instant::now(), news(&shared, &mut pushed)).await {
                 Ok(News::Pushed(push)) => {
@@ -274,10 +282,8 @@ impl Listener {
                 Ok(News::Changed) => {}
                 Ok(News::Cut) => return Err(cut()),
                 Err(_) if heard.elapsed() >= PING => {
-                    match timeout(PATIENCE, connection.ping()).await {
-                        Ok(Ok(())) => heard = Instant::now(),
-                        _ => return Err(cut()),
-                    }
+                    run(&mut connection, vec![redis::cmd("PING")]).await?;
+                    heard = Instant::now();
                 }
                 Err(_) => {}
             }
@@ -339,17 +345,12 @@ fn pass_on(shared: &Shared, push: PushInfo) -> Result<(), StoreError> {
     Ok(())
 }
 
-async fn make_known(shared: &Shared, locks: Vec<Vec<u8>>) -> Result<(), StoreError> {
-    let link = shared.connections.checkout(PATIENCE).await?;
-    let marks = locks.iter().map(|lock| shared.names.mark_waiter(lock));
-    if shared.connections.is_cluster() {
-        for mark in marks {
-            let _ = link.command(mark).await;
-        }
-    } else if link.commands(marks.collect()).await.is_err() {
-        shared.connections.discard(&link);
+/// Sends what needs no answer, over a connection that has to be alive.
+async fn run(connection: &mut Listening, commands: Vec<Cmd>) -> Result<(), StoreError> {
+    match timeout(PATIENCE, connection.run(commands)).await {
+        Ok(Ok(())) => Ok(()),
+        _ => Err(cut()),
     }
-    Ok(())
 }
 
 fn cut() -> StoreError {
