@@ -2,8 +2,6 @@
 
 pub mod redis;
 
-pub mod redis;
-
 use std::io::{BufRead as _, BufReader};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;

@@ -1,5 +1,7 @@
 //! The Redis driver on real servers: the contract on each kind of them, and what they do to it.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
+
 #[path = "redis/connecting.rs"]
 mod connecting;
 #[path = "redis/faults.rs"]

@@ -129,6 +129,7 @@ impl Server {
     ///
     /// # Panics
     /// If there is none.
+    #[must_use]
     pub fn ask<T: FromRedisValue>(&self, command: &[&str]) -> T {
         ask(&self.url(), command)
     }
@@ -158,6 +159,7 @@ impl Server {
 ///
 /// # Panics
 /// If there is none.
+#[must_use]
 pub fn ask<T: FromRedisValue>(url: &str, command: &[&str]) -> T {
     match try_ask(url, command) {
         Ok(answer) => answer,

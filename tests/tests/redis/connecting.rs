@@ -320,29 +320,17 @@ async fn a_full_memory_is_an_error_and_a_release_still_works() {
 #[tokio::test]
 async fn tls_works_without_the_applications_help() {
     let folder = tests::Folder::new();
-    let (key, certificate) = (folder.file("key.pem"), folder.file("certificate.pem"));
-    let made = std::process::Command::new("openssl")
-        .args([
-            "req",
-            "-x509",
-            "-newkey",
-            "rsa:2048",
-            "-nodes",
-            "-days",
-            "2",
-            "-subj",
-            "/CN=localhost",
-        ])
-        .args([
-            "-addext",
-            "subjectAltName=DNS:localhost",
-            "-keyout",
-            &key,
-            "-out",
-            &certificate,
-        ])
-        .output();
-    assert!(made.unwrap().status.success());
+    let openssl = |arguments: &str| {
+        let arguments = arguments.replace('@', &format!("{}/", folder.path().display()));
+        let made = std::process::Command::new("openssl").args(arguments.split(' ')).output();
+        let made = made.unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    };
+    openssl("req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=verrou-test -keyout @ca.key -out @ca.pem");
+    openssl("req -newkey rsa:2048 -nodes -subj /CN=localhost -keyout @key.pem -out @request.pem");
+    std::fs::write(folder.file("names"), "subjectAltName=DNS:localhost").unwrap();
+    openssl("x509 -req -in @request.pem -CA @ca.pem -CAkey @ca.key -CAcreateserial -days 2 -extfile @names -out @certificate.pem");
+    let (key, certificate, ca) = (folder.file("key.pem"), folder.file("certificate.pem"), folder.file("ca.pem"));
     let port = free_port().to_string();
     let server = Server::with(&[
         "--save",
@@ -354,7 +342,7 @@ async fn tls_works_without_the_applications_help() {
         "--tls-key-file",
         &key,
         "--tls-ca-cert-file",
-        &certificate,
+        &ca,
         "--tls-auth-clients",
         "no",
         "--tls-replication",
@@ -362,7 +350,7 @@ async fn tls_works_without_the_applications_help() {
     ]);
     let certificates = redis::TlsCertificates {
         client_tls: None,
-        root_cert: Some(std::fs::read(&certificate).unwrap()),
+        root_cert: Some(std::fs::read(&ca).unwrap()),
     };
     let url = format!("rediss://localhost:{port}/");
     // One whom nobody has vouched for is refused.

@@ -40,6 +40,9 @@ pub(super) fn told(error: &RedisError) -> Failure {
     Failure(match error.kind() {
         ErrorKind::Io => match io_kind(error) {
             Some(std::io::ErrorKind::Other) | None => "the connection failed".to_owned(),
+            Some(std::io::ErrorKind::InvalidData) => {
+                "the connection failed: invalid data, or a certificate that is not trusted".to_owned()
+            }
             Some(kind) => format!("the connection failed: {kind}"),
         },
         ErrorKind::AuthenticationFailed => "the credentials were refused".to_owned(),
