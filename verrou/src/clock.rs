@@ -71,6 +71,14 @@ pub(crate) fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
+/// Microseconds of UTC by the wall clock, which may step: for the floor of tokens and for what crosses machines.
+pub(crate) fn wall_micros() -> u64 {
+    let since = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default();
+    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+}
+
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn boot_nanos() -> u64 {
     nanos_of(rustix::time::clock_gettime(rustix::time::ClockId::Boottime))

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::call::{self, Call, store_error};
+use crate::call::{self, Call, all, store_error};
 use crate::clock::Moment;
 use crate::error::Error;
 use crate::hold::{Hold, Loss, Lost};
@@ -39,8 +39,13 @@ pub struct LockGuard {
 impl LockGuard {
     /// From here on the leases are looked after.
     pub(crate) fn new(holds: Vec<Arc<Hold>>, loss: Arc<Loss>) -> Self {
+        let granted = holds
+            .iter()
+            .map(|hold| hold.sent())
+            .max()
+            .unwrap_or(Moment::NEVER);
         for hold in &holds {
-            hold.hand_out();
+            hold.hand_out(granted);
         }
         Self { holds, loss }
     }
@@ -135,8 +140,8 @@ impl LockGuard {
         check_ttl("extend", duration)?;
         self.check()?;
         for hold in &self.holds {
-            if Moment::now().after(duration) > hold.cap {
-                let left = hold.cap.remaining();
+            if Moment::now().after(duration) > hold.cap() {
+                let left = hold.cap().remaining();
                 return Err(Error::invalid_option(
                     "extend",
                     format!(
@@ -148,6 +153,7 @@ impl LockGuard {
         for hold in &self.holds {
             let registered = &hold.registered;
             let sent = Moment::now();
+            hold.leases(duration);
             let mut request = RenewRequest::new(hold.key.clone(), hold.owner, duration);
             request.sent = call::mark(registered);
             let mark = request.sent.clone();
@@ -189,13 +195,13 @@ impl LockGuard {
     /// Dropped at any point, the release is finished in the background.
     pub async fn release(mut self) -> Result<(), Error> {
         let lost = (!self.is_held()).then(|| self.lost_error());
-        let mut result = lost.map_or(Ok(()), Err);
-        // What is still in `self` when this future is dropped is released by the drop of the guard.
-        while let Some(hold) = self.holds.pop() {
-            let released = release(hold).await;
-            result = result.and(released);
-        }
-        result
+        // Each is on its way from the first poll on, and none needs this future to end.
+        let released = all(std::mem::take(&mut self.holds).into_iter().map(release)).await;
+        let first = released
+            .into_iter()
+            .collect::<Result<Vec<()>, _>>()
+            .map(drop);
+        lost.map_or(first, Err)
     }
 
     /// Hands the lock over: renewal stops, dropping releases nothing, and whoever has the text can take the lock up
@@ -219,8 +225,10 @@ impl LockGuard {
 
     /// Releases after the body has ended: its result wins, so a failure is only logged.
     pub(crate) async fn finish(self) {
-        let registered = Arc::clone(&self.first().registered);
-        let key = self.first().key.clone();
+        let (registered, key) = (
+            Arc::clone(&self.first().registered),
+            self.first().key.clone(),
+        );
         if let Err(error) = self.release().await {
             observe::release_failed(&registered, &key, &error);
         }
@@ -238,13 +246,18 @@ impl LockGuard {
         self.first()
     }
 
-    /// Names the key that was lost first, if it is known.
+    /// Names the key that was lost first.
     pub(crate) fn lost_error(&self) -> Error {
-        self.holds
-            .iter()
-            .find(|hold| !hold.is_held())
-            .unwrap_or(&self.holds[0])
-            .lost_error()
+        // Whoever finds a deadline passed makes it known.
+        let _ = self.holds.iter().all(|hold| hold.is_held());
+        let key = self
+            .loss
+            .lost_key()
+            .unwrap_or_else(|| self.first().key.clone());
+        Error::Lost {
+            store: self.first().registered.name.clone(),
+            key: key.key().to_owned(),
+        }
     }
 }
 

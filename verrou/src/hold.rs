@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -26,6 +27,8 @@ use crate::turnstile::{Leaving, Visit};
 const LOST: u64 = 0;
 /// `Hold::deadline` of a lease that its guard gave back or handed on.
 const ENDED: u64 = 1;
+/// An acquire that waits is polled each second; one that was not for this and a ttl is kept without being polled.
+const POLLED_WITHIN: Duration = Duration::from_secs(2);
 
 /// A key that this process holds, or held.
 pub(crate) struct Hold {
@@ -36,14 +39,19 @@ pub(crate) struct Hold {
     pub(crate) owner: Owner,
     pub(crate) token: FencingToken,
     pub(crate) terms: Terms,
+    /// When the request was sent that was granted: from here on counts `max_hold`.
+    sent: Moment,
     /// When the grant came back: from here on counts `min_hold`.
     granted: Moment,
-    /// What `max_hold` allows at the latest.
-    pub(crate) cap: Moment,
+    /// What `max_hold` allows at the latest; never, as long as other keys of the guard are awaited.
+    cap: AtomicU64,
     /// Until when the lease is held, as far as this process knows; or [`LOST`], or [`ENDED`].
     deadline: AtomicU64,
-    /// Whether the keeper renews: as the terms say, and always while other keys of the guard are awaited.
-    renewing: AtomicBool,
+    /// The caller has the guard. Until then other keys of it are awaited: the lease is renewed whatever the terms say, as
+    /// long as somebody polls the acquire.
+    handed_out: AtomicBool,
+    /// Until when the store may think that the key is held, whatever it was asked for so far.
+    leased_until: AtomicU64,
     /// When the keeper should renew; moved by each renewal.
     renew_at: AtomicU64,
     /// The last renewal had no answer: the next one goes alone, not in a batch.
@@ -85,21 +93,20 @@ impl Hold {
             token,
             sent,
         } = grant;
-        let cap = terms
-            .max_hold
-            .map_or(Moment::NEVER, |max_hold| sent.after(max_hold));
-        let deadline = sent.after(terms.ttl).before(terms.margin()).min(cap);
+        let deadline = sent.after(terms.ttl).before(terms.margin());
         let hold = Arc::new(Self {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             registered,
             key,
             owner,
             token,
+            sent,
             granted: Moment::now(),
-            cap,
+            cap: AtomicU64::new(Moment::NEVER.as_nanos()),
             deadline: AtomicU64::new(deadline.as_nanos()),
             renew_at: AtomicU64::new(sent.after(terms.ttl / 3).as_nanos()),
-            renewing: AtomicBool::new(terms.renew),
+            handed_out: AtomicBool::new(false),
+            leased_until: AtomicU64::new(Moment::now().after(terms.ttl).as_nanos()),
             struggling: AtomicBool::new(false),
             owed: AtomicBool::new(true),
             told: AtomicBool::new(false),
@@ -143,7 +150,7 @@ impl Hold {
                 Ordering::Acquire,
             ) {
                 Ok(_) => {
-                    self.loss.raise();
+                    self.loss.raise(&self.key);
                     return None;
                 }
                 Err(moved) => deadline = moved,
@@ -156,7 +163,7 @@ impl Hold {
         self.end_as(LOST);
         let lost = self.deadline.load(Ordering::Acquire) == LOST;
         if lost {
-            self.loss.raise();
+            self.loss.raise(&self.key);
         }
         lost
     }
@@ -176,14 +183,15 @@ impl Hold {
 
     /// The store has said yes to a lease of `ttl` that was asked for at `sent`; whether the lease is still held.
     pub(crate) fn confirm(&self, sent: Moment, ttl: Duration) -> bool {
-        let confirmed = sent.after(ttl).before(margin(ttl)).min(self.cap).as_nanos();
         let mut deadline = self.deadline.load(Ordering::Acquire);
         loop {
             if deadline <= ENDED || Moment::from_nanos(deadline).has_passed() {
                 // Too late: `held_until` settles what it is.
                 return self.is_held();
             }
-            let later = deadline.max(confirmed);
+            // Read anew each time: the cap comes with the hand-out.
+            let confirmed = sent.after(ttl).before(margin(ttl)).min(self.cap());
+            let later = deadline.max(confirmed.as_nanos());
             match self.deadline.compare_exchange(
                 deadline,
                 later,
@@ -196,26 +204,61 @@ impl Hold {
         }
     }
 
+    /// What `max_hold` allows at the latest.
+    pub(crate) fn cap(&self) -> Moment {
+        Moment::from_nanos(self.cap.load(Ordering::Acquire))
+    }
+
     /// When the keeper has to look at this hold next; `None` once the lease has ended.
     pub(crate) fn next_look(&self) -> Option<Moment> {
         let deadline = self.deadline()?;
-        if self.renewing.load(Ordering::Acquire) && deadline < self.cap {
+        if self.is_to_renew() && deadline < self.cap() {
             Some(deadline.min(Moment::from_nanos(self.renew_at.load(Ordering::Acquire))))
         } else {
             Some(deadline)
         }
     }
 
-    /// Renews whatever the terms say, as long as other keys of the guard are awaited.
-    pub(crate) fn renew_while_awaiting(self: &Arc<Self>) {
-        self.renewing.store(true, Ordering::Release);
+    /// As the terms say, once the guard is handed out. Before that in any case; but an acquire that is kept and not polled
+    /// must not keep the keys that it has won so far.
+    fn is_to_renew(&self) -> bool {
+        if self.handed_out.load(Ordering::Acquire) {
+            self.terms.renew
+        } else {
+            !self
+                .loss
+                .last_polled()
+                .after(self.terms.ttl)
+                .after(POLLED_WITHIN)
+                .has_passed()
+        }
+    }
+
+    /// The caller has the guard: from now on the terms hold, and `max_hold` counts from the grant of the last key.
+    pub(crate) fn hand_out(self: &Arc<Self>, granted: Moment) {
+        if let Some(max_hold) = self.terms.max_hold {
+            let cap = granted.after(max_hold).as_nanos();
+            self.cap.store(cap, Ordering::Release);
+            // A deadline of a lease that is not over; zero and one are no deadlines.
+            let _ = self
+                .deadline
+                .fetch_update(Ordering::AcqRel, Ordering::Acquire, |deadline| {
+                    (deadline > ENDED).then_some(deadline.min(cap))
+                });
+        }
+        self.handed_out.store(true, Ordering::Release);
         keeper::watch(self);
     }
 
-    /// The caller has the guard: from now on the terms hold.
-    pub(crate) fn hand_out(self: &Arc<Self>) {
-        self.renewing.store(self.terms.renew, Ordering::Release);
-        keeper::watch(self);
+    /// When the request was sent that won this key.
+    pub(crate) fn sent(&self) -> Moment {
+        self.sent
+    }
+
+    /// The store is about to be asked for a lease of `ttl`.
+    pub(crate) fn leases(&self, ttl: Duration) {
+        self.leased_until
+            .fetch_max(Moment::now().after(ttl).as_nanos(), Ordering::AcqRel);
     }
 
     pub(crate) fn renew_next_at(&self, moment: Moment) {
@@ -225,7 +268,7 @@ impl Hold {
     /// The lease that a renewal should ask for: not longer than `max_hold` has use for.
     pub(crate) fn renewal(&self) -> RenewRequest {
         let useful = self
-            .cap
+            .cap()
             .remaining()
             .saturating_add(self.terms.margin())
             .max(MIN_TTL);
@@ -251,15 +294,19 @@ impl Hold {
         Moment::now().since(self.granted)
     }
 
+    /// Nothing for a key that was won but never handed out: nobody has worked under it.
     pub(crate) fn min_hold_left(&self) -> Duration {
-        self.granted.after(self.terms.min_hold).remaining()
+        if self.handed_out.load(Ordering::Acquire) {
+            self.granted.after(self.terms.min_hold).remaining()
+        } else {
+            Duration::ZERO
+        }
     }
 
-    /// Until when the store may think that the key is held, if it confirms nothing from now on.
+    /// Until when the store may think that the key is held, if it is asked for nothing from now on.
     pub(crate) fn orphaned_until(&self) -> Moment {
-        Moment::now()
-            .after(self.terms.ttl)
-            .min(self.cap.after(self.terms.ttl))
+        let leased = Moment::from_nanos(self.leased_until.load(Ordering::Acquire));
+        leased.max(Moment::now().after(self.terms.ttl))
     }
 
     /// The store has to be told of the end, and it is now the caller's task; true once.
@@ -290,11 +337,16 @@ impl Hold {
 
     /// The guard gives the key to another process: nothing is told to the store.
     pub(crate) fn hand_on(self: &Arc<Self>) -> bool {
+        // Before the end, so that nobody who finds the lease ended releases what was handed on.
+        if !self.take_owed() {
+            return false;
+        }
         let held = self.end();
         keeper::unwatch(self);
         if held {
-            self.owed.store(false, Ordering::Release);
             drop(self.depart());
+        } else {
+            self.owed.store(true, Ordering::Release);
         }
         held
     }
@@ -350,6 +402,8 @@ impl Hold {
 #[derive(Default)]
 pub(crate) struct Loss {
     raised: AtomicBool,
+    /// When the acquire was last polled, in nanoseconds of the boot-time clock.
+    polled: AtomicU64,
     listeners: Mutex<Listeners>,
 }
 
@@ -359,6 +413,8 @@ struct Listeners {
     next: u64,
     /// The holds of a guard of several keys.
     kin: Vec<Weak<Hold>>,
+    /// The key that was lost first.
+    lost: Option<StoredKey>,
 }
 
 impl Loss {
@@ -366,14 +422,34 @@ impl Loss {
         self.raised.load(Ordering::Acquire)
     }
 
-    pub(crate) fn raise(&self) {
-        if self.raised.swap(true, Ordering::AcqRel) {
-            return;
+    /// Raised by the loss of `key`.
+    fn raise(&self, key: &StoredKey) {
+        let wakers = {
+            let mut listeners = self.listeners();
+            if self.raised.swap(true, Ordering::AcqRel) {
+                return;
+            }
+            listeners.lost = Some(key.clone());
+            std::mem::take(&mut listeners.wakers)
+        };
+        for waker in wakers.into_values() {
+            // Foreign code, on the keeper's thread: its panic must cost no other lock.
+            let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
         }
-        let listeners = std::mem::take(&mut self.listeners().wakers);
-        for waker in listeners.into_values() {
-            waker.wake();
-        }
+    }
+
+    /// The key that was lost first.
+    pub(crate) fn lost_key(&self) -> Option<StoredKey> {
+        self.listeners().lost.clone()
+    }
+
+    /// Somebody polls the acquire that this belongs to, or waits for a call that ends by `moment`.
+    pub(crate) fn polled_until(&self, moment: Moment) {
+        self.polled.fetch_max(moment.as_nanos(), Ordering::AcqRel);
+    }
+
+    fn last_polled(&self) -> Moment {
+        Moment::from_nanos(self.polled.load(Ordering::Acquire))
     }
 
     /// `hold` is lost when another one of this guard is, and the other way round.

@@ -26,7 +26,7 @@ use crate::key::StoredKey;
 use crate::observe;
 use crate::registered::Registered;
 use crate::store::erased::{AnyStore, Boxed};
-use crate::store::{Acquired, Owner, ReleaseRequest, Reply, Sent, StoreError};
+use crate::store::{Acquired, Adopted, Owner, ReleaseRequest, Reply, Sent, StoreError};
 use crate::turnstile::Leaving;
 
 /// How long the thread stays when there is nothing left to do.
@@ -62,16 +62,6 @@ pub(crate) fn watch(hold: &Arc<Hold>) {
 pub(crate) fn unwatch(hold: &Hold) {
     let gone = Keeper::lock().strike(hold);
     drop(gone);
-}
-
-/// The leases of `registered` that are being looked after.
-pub(crate) fn holds_of(registered: &Registered) -> Vec<Arc<Hold>> {
-    Keeper::lock()
-        .book
-        .values()
-        .filter(|hold| hold.registered.id == registered.id)
-        .cloned()
-        .collect()
 }
 
 /// Lets the sibling of `registered` go.
@@ -131,10 +121,10 @@ pub(crate) struct Unclaimed {
 }
 
 /// Polls an acquire to its end whose caller was dropped or had no answer, and releases what it won.
-pub(crate) fn adopt_acquire(
+pub(crate) fn adopt_acquire<T: Answer>(
     unclaimed: Unclaimed,
     leaving: Option<Leaving>,
-    call: Orphan<Result<Acquired, StoreError>>,
+    call: Orphan<Result<T, StoreError>>,
 ) {
     submit(finish_acquire(unclaimed, leaving, call.0));
 }
@@ -172,6 +162,10 @@ impl Keeper {
     fn book(&mut self, hold: &Arc<Hold>) {
         // Not the last reference: the caller has one.
         let _ = self.strike(hold);
+        if hold.registered.turnstile.is_closed() {
+            // It is the shutdown's from now on: that lets bodies stop before it releases.
+            return;
+        }
         let Some(at) = hold.next_look() else { return };
         hold.booked.store(at.as_nanos(), Ordering::Relaxed);
         self.book.insert((at.as_nanos(), hold.id), Arc::clone(hold));
@@ -246,8 +240,13 @@ fn run() {
     impl Drop for Ended {
         fn drop(&mut self) {
             if std::thread::panicking() {
-                siblings().take();
-                Keeper::lock().running = false;
+                let siblings = siblings().take();
+                drop(siblings);
+                let mut keeper = Keeper::lock();
+                keeper.running = false;
+                if !keeper.book.is_empty() || !keeper.jobs.is_empty() {
+                    keeper.ensure_running();
+                }
             }
         }
     }
@@ -312,27 +311,46 @@ fn spawn(job: Boxed<()>) {
     });
 }
 
-/// Renews those whose time has come, one call a store, and gives up those whose lease is over.
+/// Renews those whose time has come, one call for those of one store and ttl, and gives up those whose lease is over.
 fn look_after(due: Vec<Arc<Hold>>) {
-    let mut batches: HashMap<u64, Vec<Arc<Hold>>> = HashMap::new();
+    let mut batches: HashMap<(u64, Duration), Vec<Arc<Hold>>> = HashMap::new();
     for hold in due {
-        if hold.loss.is_raised() || !hold.is_held() {
-            hold.give_up(false);
-        } else if hold.next_look().is_some_and(|look| !look.has_passed()) {
-            Keeper::lock().book(&hold);
-        } else {
-            // Until the answer, the book holds the moment at which the lease ends without one.
-            hold.renew_next_at(Moment::NEVER);
-            Keeper::lock().book(&hold);
-            if hold.struggling.load(Ordering::Relaxed) {
-                spawn(Box::pin(renew(vec![hold])));
+        guarded(&hold, || {
+            if hold.loss.is_raised() || !hold.is_held() {
+                end(&hold, false);
+            } else if hold.next_look().is_some_and(|look| !look.has_passed()) {
+                Keeper::lock().book(&hold);
             } else {
-                batches.entry(hold.registered.id).or_default().push(hold);
+                // Until the answer, the book holds the moment at which the lease ends without one.
+                hold.renew_next_at(Moment::NEVER);
+                Keeper::lock().book(&hold);
+                if hold.struggling.load(Ordering::Relaxed) {
+                    spawn(Box::pin(renew(vec![Arc::clone(&hold)])));
+                } else {
+                    let batch = (hold.registered.id, hold.terms.ttl);
+                    batches.entry(batch).or_default().push(Arc::clone(&hold));
+                }
             }
-        }
+        });
     }
     for batch in batches.into_values() {
         spawn(Box::pin(renew(batch)));
+    }
+}
+
+/// Gives up a lease that is over; in a shutdown only the guard hears of it.
+fn end(hold: &Arc<Hold>, store_knows: bool) {
+    if hold.registered.turnstile.is_closed() {
+        hold.lose();
+    } else {
+        hold.give_up(store_knows);
+    }
+}
+
+/// A panic of foreign code (a subscriber, a driver's release in place) costs the lock that it was about, and no other.
+fn guarded(hold: &Arc<Hold>, work: impl FnOnce()) {
+    if catch_unwind(AssertUnwindSafe(work)).is_err() {
+        Keeper::lock().book(hold);
     }
 }
 
@@ -358,28 +376,32 @@ async fn renew(batch: Vec<Arc<Hold>>) {
         .unwrap_or_default();
     let mut replies = replies.into_iter();
     for (hold, ttl) in batch.into_iter().zip(ttls) {
-        match replies.next() {
-            Some(Ok(Reply::Done)) => {
-                hold.struggling.store(false, Ordering::Relaxed);
-                hold.renew_next_at(sent.after(hold.terms.ttl / 3));
-                if !hold.confirm(sent, ttl) {
-                    // The yes came too late for a loss that was already told: it is answered by a release.
-                    hold.give_up(false);
-                }
-            }
-            Some(Ok(Reply::NotHeld)) => hold.give_up(true),
-            failure => {
-                let error = match failure {
-                    Some(Err(error)) => Some(error),
-                    _ => None,
-                };
-                observe::renewal_failed(&hold, error.as_ref());
-                hold.struggling.store(true, Ordering::Relaxed);
-                let pause = (hold.terms.ttl / 20).max(Duration::from_millis(1));
-                hold.renew_next_at(Moment::now().after(pause));
+        let reply = replies.next();
+        guarded(&hold, || {
+            settle(&hold, sent, ttl, reply);
+            Keeper::lock().book(&hold);
+        });
+    }
+}
+
+/// What the answer to the renewal of one lease means.
+fn settle(hold: &Arc<Hold>, sent: Moment, ttl: Duration, reply: Option<Result<Reply, StoreError>>) {
+    match reply {
+        Some(Ok(Reply::Done)) => {
+            hold.struggling.store(false, Ordering::Relaxed);
+            hold.renew_next_at(sent.after(hold.terms.ttl / 3));
+            if !hold.confirm(sent, ttl) {
+                // The yes came too late for a loss that was already told: it is answered by a release.
+                end(hold, false);
             }
         }
-        Keeper::lock().book(&hold);
+        Some(Ok(Reply::NotHeld)) => end(hold, true),
+        failure => {
+            observe::renewal_failed(hold, failure.and_then(Result::err).as_ref());
+            hold.struggling.store(true, Ordering::Relaxed);
+            let pause = (hold.terms.ttl / 20).max(Duration::from_millis(1));
+            hold.renew_next_at(Moment::now().after(pause));
+        }
     }
 }
 
@@ -388,71 +410,57 @@ async fn finish_release(
     leaving: Option<Leaving>,
     first: Option<Boxed<Result<Reply, StoreError>>>,
 ) {
-    let registered = &hold.registered;
-    let until = hold.orphaned_until();
     let again = || hold.release_request(Sent::default());
-    let error = repeat_release(registered, first, again, until).await;
+    repeat_release(&hold.registered, first, again, hold.orphaned_until()).await;
     drop(leaving);
-    if let Some(error) = error {
-        let error = store_error(registered, &hold.key, "release", &error);
-        observe::release_failed(registered, &hold.key, &error);
-        registered.note_failure(error);
-    }
 }
 
 /// Releases what `unclaimed` may hold.
 async fn release_until_done(unclaimed: &Unclaimed, leaving: Option<Leaving>) {
-    let Unclaimed {
-        registered,
-        key,
-        owner,
-        ttl,
-        ..
-    } = unclaimed;
-    let again = || ReleaseRequest::new(key.clone(), *owner);
-    let error = repeat_release(registered, None, again, Moment::now().after(*ttl)).await;
+    let again = || ReleaseRequest::new(unclaimed.key.clone(), unclaimed.owner);
+    let until = Moment::now().after(unclaimed.ttl);
+    repeat_release(&unclaimed.registered, None, again, until).await;
     drop(leaving);
-    if let Some(error) = error {
-        observe::release_failed(
-            registered,
-            key,
-            &store_error(registered, key, "release", &error),
-        );
-    }
 }
 
-/// Releases until the store has answered, or until nothing is left to release; the last error, if there was no answer.
+/// Releases until the store has answered, or until nothing is left to release.
 async fn repeat_release(
     registered: &Arc<Registered>,
     mut first: Option<Boxed<Result<Reply, StoreError>>>,
     request: impl Fn() -> ReleaseRequest,
     until: Moment,
-) -> Option<StoreError> {
+) {
     let mut pause = FIRST_RETRY;
     loop {
+        let again = request();
+        let key = again.key.clone();
         let call = first
             .take()
-            .unwrap_or_else(|| sibling(registered).release(request()));
+            .unwrap_or_else(|| sibling(registered).release(again));
         let limit = Moment::now().after(registered.request_timeout);
         let error = match clock::until(limit, &mut Caught(call)).await {
-            Ok(Some(Ok(_))) => return None,
+            Ok(Some(Ok(_))) => return registered.release_done(&key),
             Ok(Some(Err(error))) => error,
             Ok(None) => StoreError::unknown("the driver panicked"),
             Err(clock::Elapsed) => StoreError::unknown("no answer in time"),
         };
+        let error = store_error(registered, &key, "release", &error);
         let next = Moment::now().after(pause);
         if next >= until {
-            return Some(error);
+            observe::release_failed(registered, &key, &error);
+            // The lease is over: nothing is left that a shutdown could tell of.
+            return registered.release_done(&key);
         }
+        registered.release_failed(&key, error);
         clock::sleep_until(next).await;
         pause = (pause * 2).min(SLOWEST_RETRY);
     }
 }
 
-async fn finish_acquire(
+async fn finish_acquire<T: Answer>(
     unclaimed: Unclaimed,
     leaving: Option<Leaving>,
-    call: Boxed<Result<Acquired, StoreError>>,
+    call: Boxed<Result<T, StoreError>>,
 ) {
     let mut call = Caught(call);
     let patience = unclaimed.sent.after(unclaimed.registered.request_timeout);
@@ -477,18 +485,36 @@ async fn finish_acquire(
         }
         Pin::new(&mut call).poll(cx)
     });
-    let answered = clock::until(unclaimed.sent.after(unclaimed.ttl), &mut both).await;
+    let end = Moment::now().after(unclaimed.ttl);
+    let answered = clock::until(end, &mut both).await;
     if answered.is_ok_and(|answer| may_hold(answer.as_ref())) {
         release_until_done(&unclaimed, None).await;
     }
 }
 
 /// Whether the store may think, after this answer, that the owner holds the key. A panic says nothing.
-fn may_hold(answer: Option<&Result<Acquired, StoreError>>) -> bool {
+fn may_hold<T: Answer>(answer: Option<&Result<T, StoreError>>) -> bool {
     match answer {
-        Some(Ok(Acquired::Granted { .. })) | None => true,
-        Some(Ok(Acquired::Held { .. })) => false,
+        Some(Ok(answer)) => answer.is_won(),
         Some(Err(error)) => error.outcome() != Outcome::NotApplied,
+        None => true,
+    }
+}
+
+/// The answer of a call that makes an owner the holder.
+pub(crate) trait Answer: Send + 'static {
+    fn is_won(&self) -> bool;
+}
+
+impl Answer for Acquired {
+    fn is_won(&self) -> bool {
+        matches!(self, Self::Granted { .. })
+    }
+}
+
+impl Answer for Adopted {
+    fn is_won(&self) -> bool {
+        matches!(self, Self::Adopted { .. })
     }
 }
 

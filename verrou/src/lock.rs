@@ -7,11 +7,11 @@ use std::time::{Duration, SystemTime};
 use crate::body::Body;
 use crate::call::{self, Call, store_error};
 use crate::clock::Moment;
-use crate::error::Error;
+use crate::error::{Error, Outcome};
 use crate::guard::LockGuard;
 use crate::hold::{Grant, Hold, Loss};
 use crate::keeper::{self, Unclaimed};
-use crate::key::StoredKey;
+use crate::key::{Shown, StoredKey};
 use crate::observe;
 use crate::options::{LockOptions, OnLost, Retry, Wait};
 use crate::reentry::Chain;
@@ -19,7 +19,7 @@ use crate::registered::Registered;
 use crate::serialized::SerializedLock;
 use crate::store::erased::{AnyStore, Boxed};
 use crate::store::{
-    Acquired, AdoptRequest, ForceReleaseRequest, Holding, InspectRequest, LockStore, Owner, Sent,
+    AdoptRequest, Adopted, ForceReleaseRequest, Holding, InspectRequest, LockStore, Owner, Sent,
     StoreError,
 };
 use crate::token::FencingToken;
@@ -105,7 +105,8 @@ impl LockFactory {
     ///
     /// # Errors
     /// [`Error::InvalidSerialized`] for a lock of another store or namespace; [`Error::NotHeld`] if its lease has ended or it was
-    /// taken up before; [`Error::Store`]; [`Error::ShutDown`].
+    /// taken up before; [`Error::Store`], after which the text may be tried again if the outcome is `NotApplied`, and is of
+    /// no more use if it is `Unknown`: the lock is released then; [`Error::ShutDown`].
     ///
     /// # Cancel safety
     /// Dropped in flight, the lock is released if it was taken up, and the text is of no more use then.
@@ -119,7 +120,10 @@ impl LockFactory {
     /// The keys that begin with `prefix` and are held now, by anybody, in the order of their bytes.
     ///
     /// # Errors
-    /// [`Error::Store`], also from a driver that cannot list.
+    /// [`Error::Store`], also from a driver that cannot list; [`Error::ShutDown`].
+    ///
+    /// # Cancel safety
+    /// It changes nothing.
     pub async fn list(&self, prefix: &str) -> Result<Vec<(String, Holder)>, Error> {
         self.registered.check_open()?;
         let prefix_stored = format!("{}:{prefix}", self.registered.namespace);
@@ -145,7 +149,8 @@ impl LockFactory {
     /// # Cancel safety
     /// What has begun stays; calling it again goes on with the rest.
     pub async fn close(&self) -> Result<(), Error> {
-        self.registered.shut_down().await
+        self.registered.begin_shutdown();
+        self.registered.finish_shutdown().await
     }
 }
 
@@ -298,7 +303,10 @@ impl Lock {
     /// Whether anybody holds the lock, ourselves included, when the store looked.
     ///
     /// # Errors
-    /// [`Error::Store`]; [`Error::InvalidOption`] for several keys.
+    /// [`Error::Store`]; [`Error::InvalidKey`]; [`Error::InvalidOption`] for several keys; [`Error::ShutDown`].
+    ///
+    /// # Cancel safety
+    /// It changes nothing but what it was asked for, which may have been done when it is dropped in flight.
     pub async fn is_locked(&self) -> Result<bool, Error> {
         Ok(self.holding("is_locked").await?.is_some())
     }
@@ -306,7 +314,10 @@ impl Lock {
     /// Who holds the lock, when the store looked; `None` if it is free.
     ///
     /// # Errors
-    /// [`Error::Store`]; [`Error::InvalidOption`] for several keys.
+    /// [`Error::Store`]; [`Error::InvalidKey`]; [`Error::InvalidOption`] for several keys; [`Error::ShutDown`].
+    ///
+    /// # Cancel safety
+    /// It changes nothing but what it was asked for, which may have been done when it is dropped in flight.
     pub async fn inspect(&self) -> Result<Option<Holder>, Error> {
         Ok(self.holding("inspect").await?.map(Holder::of))
     }
@@ -316,7 +327,10 @@ impl Lock {
     /// The old holder hears of it at its next renewal, and may work on until then: the tokens of later grants are greater.
     ///
     /// # Errors
-    /// [`Error::Store`]; [`Error::InvalidOption`] for several keys.
+    /// [`Error::Store`]; [`Error::InvalidKey`]; [`Error::InvalidOption`] for several keys; [`Error::ShutDown`].
+    ///
+    /// # Cancel safety
+    /// It changes nothing but what it was asked for, which may have been done when it is dropped in flight.
     pub async fn force_release(&self) -> Result<bool, Error> {
         let key = self.single_key("force_release")?;
         let request = |sent| ForceReleaseRequest {
@@ -424,27 +438,29 @@ async fn restore(
     registered: Arc<Registered>,
     serialized: SerializedLock,
 ) -> Result<LockGuard, Error> {
+    let (max_hold, min_hold) = (serialized.max_hold_left(), serialized.min_hold_left());
     let SerializedLock {
         store,
         key,
         owner: from,
         ttl,
         renew,
-        max_hold,
-        min_hold,
         ..
     } = serialized;
     if store != registered.name || key.namespace() != registered.namespace {
         return Err(Error::invalid_serialized(format!(
-            "it belongs to store `{store}` and namespace `{}`; this is store `{}` and namespace `{}`",
+            "it belongs to store `{}` and namespace `{}`; this is store `{}` and namespace `{}`",
+            Shown(&store),
             key.namespace(),
             registered.name,
             registered.namespace
         )));
     }
     let options = LockOptions::new().ttl(ttl).renew(renew).min_hold(min_hold);
-    let mut terms = options.or(registered.options).resolve()?;
-    // The giver's bound holds, and may be shorter than a new lock's could be.
+    // The giver's `max_hold` goes on, and no other.
+    let mut terms = options
+        .or(registered.options.without_max_hold())
+        .resolve()?;
     terms.max_hold = max_hold;
     let visit = registered.turnstile.enter(&key)?;
     let owner = Owner::random()
@@ -472,15 +488,20 @@ async fn restore(
         Err(unanswered) => Err(unanswered.into_store_error(&registered)),
     };
     let token = match answer {
-        Ok(Acquired::Granted { token }) => token,
-        Ok(Acquired::Held { .. }) => {
+        Ok(Adopted::Adopted { token }) => token,
+        Ok(Adopted::NotHeld) => {
             return Err(Error::NotHeld {
                 store: registered.name.clone(),
                 key: key.key().to_owned(),
             });
         }
-        // Left as it is: the same text may be tried again, and the lease bounds what was taken up.
-        Err(error) => return Err(store_error(&registered, &key, "restore", &error)),
+        Err(error) => {
+            if error.outcome() == Outcome::Unknown {
+                // If it was taken up, it is nobody's: the text has the old owner.
+                keeper::release_unclaimed(unclaimed(), None);
+            }
+            return Err(store_error(&registered, &key, "restore", &error));
+        }
     };
     let loss = Arc::<Loss>::default();
     let grant = Grant {
@@ -497,8 +518,8 @@ async fn restore(
         visit,
     );
     let guard = LockGuard::new(vec![hold], loss);
-    guard.check()?;
     registered.check_open()?;
+    guard.check()?;
     observe::acquired(&guard, started);
     Ok(guard)
 }

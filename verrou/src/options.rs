@@ -98,7 +98,8 @@ pub enum OnLost {
 pub struct LockOptions {
     ttl: Option<Duration>,
     wait: Option<Wait>,
-    attempts: Option<u32>,
+    /// Set to no bound is not the same as not set.
+    attempts: Option<Option<u32>>,
     delays: Option<(Duration, Duration)>,
     renew: Option<bool>,
     max_hold: Option<Duration>,
@@ -139,14 +140,14 @@ impl LockOptions {
 
     /// The bounds of the polling; see [`Retry`] for the defaults.
     pub const fn retry(mut self, retry: Retry) -> Self {
-        self.attempts = retry.attempts;
+        self.attempts = Some(retry.attempts);
         self.delays = Some((retry.min_delay, retry.max_delay));
         self
     }
 
     /// How often an acquire asks the store at the most; no bound by default. 0 is an error.
     pub const fn attempts(mut self, attempts: u32) -> Self {
-        self.attempts = Some(attempts);
+        self.attempts = Some(Some(attempts));
         self
     }
 
@@ -209,6 +210,11 @@ impl LockOptions {
         }
     }
 
+    pub(crate) fn without_max_hold(mut self) -> Self {
+        self.max_hold = None;
+        self
+    }
+
     /// The values that hold, all checked.
     pub(crate) fn resolve(self) -> Result<Terms, Error> {
         let retry = Retry::new();
@@ -217,7 +223,7 @@ impl LockOptions {
             ttl: self.ttl.unwrap_or(DEFAULT_TTL),
             wait: self.wait.unwrap_or(DEFAULT_WAIT),
             retry: Retry {
-                attempts: self.attempts,
+                attempts: self.attempts.unwrap_or(None),
                 min_delay,
                 max_delay,
             },

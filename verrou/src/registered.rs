@@ -1,20 +1,19 @@
 //! One store as an instance has it: the driver, and what all its locks share.
 
-use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::clock::Moment;
+use crate::call::store_error;
+use crate::clock::{self, Moment};
 use crate::error::Error;
-use crate::hold::Hold;
 use crate::keeper;
 use crate::key::StoredKey;
 use crate::observe;
 use crate::options::LockOptions;
-use crate::store::LockStore;
 use crate::store::erased::AnyStore;
+use crate::store::{LockStore, StoreError};
 use crate::turnstile::Turnstile;
 
 /// One store call, all in it, unless the builder says otherwise.
@@ -35,8 +34,8 @@ pub(crate) struct Registered {
     pub(crate) turnstile: Turnstile,
     /// The keeper has a sibling of this store, which ends when this is dropped.
     pub(crate) attended: AtomicBool,
-    /// The first late release that failed since the last shutdown.
-    failed: Mutex<Option<Error>>,
+    /// The late releases that have failed so far, for the one who shuts down.
+    unreleased: Mutex<BTreeMap<StoredKey, Error>>,
 }
 
 impl Registered {
@@ -54,7 +53,7 @@ impl Registered {
             request_timeout: DEFAULT_REQUEST_TIMEOUT,
             turnstile: Turnstile::default(),
             attended: AtomicBool::new(false),
-            failed: Mutex::new(None),
+            unreleased: Mutex::default(),
         }
     }
 
@@ -75,43 +74,58 @@ impl Registered {
         }
     }
 
-    /// Remembers that a release could not be finished, for the one who shuts down.
-    pub(crate) fn note_failure(&self, error: Error) {
-        self.failed
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get_or_insert(error);
+    /// A late release of `key` has failed; it may be tried again.
+    pub(crate) fn release_failed(&self, key: &StoredKey, error: Error) {
+        self.unreleased().insert(key.clone(), error);
     }
 
-    /// Refuses newcomers, sends waiters away, ends every lease of this store, and then the store.
-    ///
-    /// Bodies and guards get one request timeout to stop before their keys are released under them.
-    pub(crate) async fn shut_down(&self) -> Result<(), Error> {
-        self.turnstile.close();
-        let holds = keeper::holds_of(self);
-        for hold in &holds {
-            hold.lose();
-        }
-        let grace = Moment::now().after(self.request_timeout);
-        let _ = self.turnstile.emptied(grace).await;
-        for hold in holds {
-            Hold::release_late(&hold);
-        }
-        let limit = Moment::now()
-            .after(self.request_timeout)
-            .after(self.request_timeout);
-        let emptied = self.turnstile.emptied(limit).await;
-        keeper::dismiss(self);
-        self.store.clone().close().await;
-        observe::shut_down(self, emptied);
-        match self
-            .failed
+    /// A late release of `key` is done.
+    pub(crate) fn release_done(&self, key: &StoredKey) {
+        self.unreleased().remove(key);
+    }
+
+    fn unreleased(&self) -> MutexGuard<'_, BTreeMap<StoredKey, Error>> {
+        self.unreleased
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .take()
-        {
-            Some(error) => Err(error),
-            None => Ok(()),
+    }
+
+    /// Refuses newcomers, sends waiters away, and ends every lease; releases nothing yet, so that bodies can stop first.
+    pub(crate) fn begin_shutdown(&self) {
+        self.turnstile.close();
+        for hold in self.turnstile.holders() {
+            hold.lose();
+        }
+    }
+
+    /// Releases all that is held, and ends the store. Within three request timeouts: one for bodies and guards to stop by
+    /// themselves, one for the releases, one for the driver.
+    ///
+    /// Cancel safe: nothing is remembered here, so it may be begun again.
+    pub(crate) async fn finish_shutdown(&self) -> Result<(), Error> {
+        let grace = Moment::now().after(self.request_timeout);
+        if !self.turnstile.emptied(grace).await {
+            for hold in self.turnstile.holders() {
+                hold.release_late();
+            }
+        }
+        let emptied = self
+            .turnstile
+            .emptied(grace.after(self.request_timeout))
+            .await;
+        keeper::dismiss(self);
+        let limit = Moment::now().after(self.request_timeout);
+        let closed = clock::until(limit, &mut self.store.clone().close()).await;
+        observe::shut_down(self, emptied && closed.is_ok());
+        if let Some((_, error)) = std::mem::take(&mut *self.unreleased()).pop_first() {
+            return Err(error);
+        }
+        match self.turnstile.some_key() {
+            Some(key) if !emptied => {
+                let source = StoreError::unknown("it was not done within the time of the shutdown");
+                Err(store_error(self, &key, "release", &source))
+            }
+            _ => Ok(()),
         }
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use crate::clock::wall_micros;
 use crate::error::Error;
 use crate::hold::Hold;
 use crate::key::StoredKey;
@@ -31,10 +32,12 @@ pub struct SerializedLock {
     pub(crate) token: FencingToken,
     pub(crate) ttl: Duration,
     pub(crate) renew: bool,
-    /// What is left of `max_hold`; the time under way is not counted.
-    pub(crate) max_hold: Option<Duration>,
-    /// What is left of `min_hold`.
-    pub(crate) min_hold: Duration,
+    /// What was left of `max_hold` when the lock was given.
+    max_hold: Option<Duration>,
+    /// What was left of `min_hold` when the lock was given.
+    min_hold: Duration,
+    /// When that was, in microseconds of the wall clock: the boot-time clock means nothing elsewhere.
+    given: u64,
 }
 
 impl SerializedLock {
@@ -46,9 +49,25 @@ impl SerializedLock {
             token: hold.token,
             ttl: hold.terms.ttl,
             renew: hold.terms.renew,
-            max_hold: hold.terms.max_hold.map(|_| hold.cap.remaining()),
+            max_hold: hold.terms.max_hold.map(|_| hold.cap().remaining()),
             min_hold: hold.min_hold_left(),
+            given: wall_micros(),
         }
+    }
+
+    /// What is left of `max_hold` by now. As good as the wall clocks of giver and taker agree.
+    pub(crate) fn max_hold_left(&self) -> Option<Duration> {
+        self.max_hold
+            .map(|left| left.saturating_sub(self.under_way()))
+    }
+
+    /// What is left of `min_hold` by now.
+    pub(crate) fn min_hold_left(&self) -> Duration {
+        self.min_hold.saturating_sub(self.under_way())
+    }
+
+    fn under_way(&self) -> Duration {
+        Duration::from_micros(wall_micros().saturating_sub(self.given))
     }
 
     /// The text, secret and all.
@@ -63,6 +82,7 @@ impl SerializedLock {
             renew,
             max_hold,
             min_hold,
+            given,
         } = self;
         let mut text = String::from(VERSION);
         for field in [store.as_str(), key.namespace(), key.key()] {
@@ -78,7 +98,7 @@ impl SerializedLock {
         let max_hold = max_hold.map_or_else(String::new, |left| left.as_micros().to_string());
         let _ = write!(
             text,
-            ":{token}:{}:{renew}:{max_hold}:{}:{END}",
+            ":{token}:{}:{renew}:{max_hold}:{}:{given}:{END}",
             ttl.as_micros(),
             min_hold.as_micros()
         );
@@ -131,6 +151,7 @@ impl FromStr for SerializedLock {
         let min_hold = micros(field()?)
             .filter(|left| *left <= ttl)
             .ok_or_else(malformed)?;
+        let given = field()?.parse().map_err(|_| malformed())?;
         if field()? != END || fields.next().is_some() {
             return Err(malformed());
         }
@@ -143,6 +164,7 @@ impl FromStr for SerializedLock {
             renew,
             max_hold,
             min_hold,
+            given,
         })
     }
 }
@@ -229,6 +251,7 @@ mod tests {
             renew: true,
             max_hold: None,
             min_hold: Duration::from_millis(3),
+            given: 7,
         })
     }
 

@@ -10,7 +10,6 @@ mod backend;
 mod bench;
 mod cases;
 pub mod clock;
-mod erased;
 mod fault_store;
 mod faults;
 mod suite;

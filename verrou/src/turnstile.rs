@@ -98,6 +98,8 @@ pub(crate) enum Look {
     Turn,
     /// Not yet; look again at this moment at the latest.
     Wait(Moment),
+    /// It is the head, and a late release is on its way, which is waited for until this moment.
+    Leaving(Moment),
     /// It need not wait any more: it failed.
     Refused(Error),
     /// It waits for the body that it runs in.
@@ -173,6 +175,25 @@ impl Turnstile {
         }
     }
 
+    /// The holds of this process whose guards were not released, lost ones too.
+    pub(crate) fn holders(&self) -> Vec<Arc<Hold>> {
+        let gates: Vec<_> = self
+            .shared
+            .gates()
+            .values()
+            .map(|entry| Arc::clone(&entry.gate))
+            .collect();
+        gates
+            .iter()
+            .filter_map(|gate| gate.queue().holder())
+            .collect()
+    }
+
+    /// A key that somebody waits for, holds or releases.
+    pub(crate) fn some_key(&self) -> Option<StoredKey> {
+        self.shared.gates().keys().next().cloned()
+    }
+
     /// Whether nobody waits, holds or releases any more; looks until `deadline`.
     pub(crate) async fn emptied(&self, deadline: Moment) -> bool {
         loop {
@@ -220,7 +241,9 @@ impl Visit {
         match queue.occupied_until() {
             None => Glance::Free,
             Some(_) if matches!(queue.occupant, Some(Occupant::Leaving { .. })) => {
-                queue.bystanders.push(waker.clone());
+                if !queue.bystanders.iter().any(|known| known.will_wake(waker)) {
+                    queue.bystanders.push(waker.clone());
+                }
                 Glance::Leaving
             }
             Some(_) => Glance::Held,
@@ -278,9 +301,11 @@ impl Drop for Visit {
         entry.visits -= 1;
         if entry.visits == 0 {
             gates.remove(&self.gate.key);
-            if gates.is_empty() {
-                self.shared.emptied.notify_waiters();
-            }
+        }
+        let emptied = gates.is_empty();
+        drop(gates);
+        if emptied {
+            self.shared.emptied.notify_waiters();
         }
     }
 }
@@ -301,15 +326,21 @@ impl Ticket<'_> {
         if let Some(error) = waiter.verdict.take() {
             return Look::Refused(error);
         }
-        match &mut waiter.waker {
-            Some(known) => known.clone_from(waker),
-            none => *none = Some(waker.clone()),
-        }
+        let known = waiter
+            .waker
+            .as_ref()
+            .is_some_and(|known| known.will_wake(waker));
+        // Foreign code may run when a waker is dropped: outside of the lock.
+        let replaced = if known {
+            None
+        } else {
+            waiter.waker.replace(waker.clone())
+        };
         if queue.is_held_by(chain) {
             return Look::Reentrant;
         }
         let occupied = queue.occupied_until();
-        if occupied.is_none() && queue.occupant.take().is_some() {
+        if occupied.is_none() && queue.due == Moment::NEVER {
             // The lease of the holder has ended while its guard is still kept.
             queue.due = now.after(GRACE);
         }
@@ -320,7 +351,10 @@ impl Ticket<'_> {
             match occupied {
                 Some(until) => {
                     queue.due = Moment::NEVER;
-                    Look::Wait(until)
+                    match queue.occupant {
+                        Some(Occupant::Leaving { .. }) => Look::Leaving(until),
+                        _ => Look::Wait(until),
+                    }
                 }
                 None => {
                     queue.due = now.after(GRACE);
@@ -338,6 +372,7 @@ impl Ticket<'_> {
             Look::Wait(due.min(now.after(LOOK_UP)))
         };
         drop(queue);
+        drop(replaced);
         wake(wakers);
         look
     }
@@ -405,6 +440,13 @@ impl Queue {
             occupant: None,
             due: Moment::NEVER,
             bystanders: Vec::new(),
+        }
+    }
+
+    fn holder(&self) -> Option<Arc<Hold>> {
+        match &self.occupant {
+            Some(Occupant::Holder { hold, .. }) => hold.upgrade(),
+            _ => None,
         }
     }
 

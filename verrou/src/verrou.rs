@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::call::all;
 use crate::error::Error;
 use crate::guard::LockGuard;
-use crate::key::check_namespace;
+use crate::key::{Shown, check_namespace};
 use crate::lock::{Lock, LockFactory};
 use crate::options::LockOptions;
 use crate::registered::{DEFAULT_REQUEST_TIMEOUT, Registered};
@@ -94,11 +95,14 @@ impl Verrou {
     ///
     /// # Errors
     /// As [`LockFactory::restore_lock`]; [`Error::InvalidSerialized`] if its store is not registered here.
+    ///
+    /// # Cancel safety
+    /// As [`LockFactory::restore_lock`].
     pub async fn restore_lock(&self, serialized: &SerializedLock) -> Result<LockGuard, Error> {
         let Ok(store) = self.store(&serialized.store) else {
             return Err(Error::invalid_serialized(format!(
                 "it belongs to store `{}`, which is not registered here",
-                serialized.store
+                Shown(&serialized.store)
             )));
         };
         store.restore_lock(serialized).await
@@ -117,13 +121,14 @@ impl Verrou {
     /// What has begun stays; calling it again goes on with the rest.
     pub async fn shutdown(&self) -> Result<(), Error> {
         for store in &self.inner.stores {
-            store.registered.turnstile.close();
+            store.registered.begin_shutdown();
         }
-        let mut result = Ok(());
-        for store in &self.inner.stores {
-            result = result.and(store.close().await);
-        }
-        result
+        let stores = self
+            .inner
+            .stores
+            .iter()
+            .map(|store| store.registered.finish_shutdown());
+        all(stores).await.into_iter().collect()
     }
 
     pub(crate) fn is(&self, other: &Self) -> bool {
@@ -174,7 +179,8 @@ impl VerrouBuilder {
         self
     }
 
-    /// How long one store call may take, all in it: checking a connection out, connecting, repeating; 2 s by default.
+    /// How long one store call may take, all in it: checking a connection out, connecting, repeating; at least
+    /// 1 ms, 2 s by default.
     pub fn request_timeout(mut self, timeout: Duration) -> Self {
         self.request_timeout = timeout;
         self

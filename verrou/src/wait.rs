@@ -1,7 +1,7 @@
 //! The acquire loop: from a key that is wanted to a key that is held, or to the reason why not.
 
-use std::future::poll_fn;
-use std::pin::pin;
+use std::future::{Future as _, poll_fn};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -12,14 +12,14 @@ use crate::call::{self, Call, store_error};
 use crate::clock::{self, Moment};
 use crate::error::{Error, Outcome};
 use crate::guard::LockGuard;
-use crate::hold::{Grant, Hold, Loss};
+use crate::hold::{Grant, Hold, Loss, Lost};
 use crate::keeper::{self, Unclaimed};
 use crate::key::StoredKey;
 use crate::observe;
 use crate::options::{Terms, Wait};
 use crate::reentry::Chain;
 use crate::registered::Registered;
-use crate::store::{AcquireRequest, Acquired, Owner, Watch};
+use crate::store::{AcquireRequest, Acquired, Owner, StoreError, Watch};
 use crate::turnstile::{Glance, Look, Ticket, Visit};
 
 /// One acquisition: what is wanted, and how long it may take.
@@ -34,14 +34,29 @@ pub(crate) struct Acquisition {
 
 /// The first try is due at once, also if the wait is over by then.
 const FIRST: Moment = Moment::from_nanos(0);
+/// The first try for a later key is due at once too, but not after the wait.
+const AT_ONCE: Moment = Moment::from_nanos(1);
 /// A holder that has just expired by the store's word is asked again after this.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
+/// How soon after the subscription to hints the store is asked once more: the one that matters may have come before it.
+const RECHECK: Duration = Duration::from_millis(5);
+/// How often a grant that came back too late is asked for again.
+const LATE_GRANTS: u32 = 3;
 
 /// What asking the store once has brought.
 enum Answer {
     Won(Arc<Hold>),
     /// Another process holds it for so long, if it does not renew.
     Held(Duration),
+    /// Each grant was over before it was known: this lease is too short for this store. No news for other waiters.
+    TooShort(Error),
+}
+
+/// One way to a key: when the wait for all keys began, when it ends, and what their guard shares.
+struct Way {
+    started: Moment,
+    deadline: Moment,
+    loss: Arc<Loss>,
 }
 
 impl Acquisition {
@@ -52,34 +67,33 @@ impl Acquisition {
     pub(crate) async fn acquire(self) -> Result<LockGuard, Error> {
         let started = Moment::now();
         let deadline = match self.terms.wait {
-            Wait::Never => {
-                let store = self.registered.name.clone();
-                return match self.try_acquire_from(started).await? {
-                    Ok(guard) => Ok(guard),
-                    Err(key) if self.registered.turnstile.is_held_by(&key, &self.chain) => {
-                        Err(Error::Reentrant {
-                            store,
-                            key: key.key().to_owned(),
-                        })
-                    }
-                    Err(key) => Err(Error::Busy {
-                        store,
-                        key: key.key().to_owned(),
-                    }),
-                };
-            }
+            Wait::Never => started,
             Wait::Forever => Moment::NEVER,
             Wait::For(wait) => started.after(wait),
         };
+        if let Some(key) = self
+            .keys
+            .iter()
+            .find(|key| self.registered.turnstile.is_held_by(key, &self.chain))
+        {
+            return Err(self.reentrant(key));
+        }
+        if self.terms.wait == Wait::Never {
+            return self.try_from(started).await?.map_err(|key| self.busy(&key));
+        }
         let mut won = Won::new(&self);
+        let way = Way {
+            started,
+            deadline,
+            loss: Arc::clone(&won.loss),
+        };
         for key in &self.keys {
-            let hold = match self.acquire_key(key, started, deadline, &won.loss).await {
-                Ok(hold) => hold,
-                Err(error) => {
-                    observe::not_acquired(&self.registered, key, &self.terms, started, &error);
-                    return Err(error);
-                }
-            };
+            let hold = self
+                .acquire_key(key, &way, won.holds.is_empty())
+                .await
+                .inspect_err(|error| {
+                    observe::not_acquired(&self.registered, key, &self.terms, started, error);
+                })?;
             won.add(hold, self.keys.len());
         }
         won.into_guard(started)
@@ -87,25 +101,26 @@ impl Acquisition {
 
     /// One try for each key; `None` if one of them is held.
     pub(crate) async fn try_acquire(self) -> Result<Option<LockGuard>, Error> {
-        Ok(self.try_acquire_from(Moment::now()).await?.ok())
+        Ok(self.try_from(Moment::now()).await?.ok())
     }
 
     /// The inner error is the key that is held.
-    async fn try_acquire_from(
-        &self,
-        started: Moment,
-    ) -> Result<Result<LockGuard, StoredKey>, Error> {
+    async fn try_from(&self, started: Moment) -> Result<Result<LockGuard, StoredKey>, Error> {
         let mut won = Won::new(self);
+        let way = Way {
+            started,
+            deadline: started,
+            loss: Arc::clone(&won.loss),
+        };
         for key in &self.keys {
-            match self.try_key(key, &won.loss).await {
-                Ok(Some(hold)) => won.add(hold, self.keys.len()),
-                Ok(None) => {
+            let tried = self.try_key(key, &way).await.inspect_err(|error| {
+                observe::not_acquired(&self.registered, key, &self.terms, started, error);
+            });
+            match tried? {
+                Some(hold) => won.add(hold, self.keys.len()),
+                None => {
                     observe::busy(&self.registered, key, &self.terms);
                     return Ok(Err(key.clone()));
-                }
-                Err(error) => {
-                    observe::not_acquired(&self.registered, key, &self.terms, started, &error);
-                    return Err(error);
                 }
             }
         }
@@ -115,65 +130,66 @@ impl Acquisition {
     async fn acquire_key(
         &self,
         key: &StoredKey,
-        started: Moment,
-        deadline: Moment,
-        loss: &Arc<Loss>,
+        way: &Way,
+        is_first: bool,
     ) -> Result<Arc<Hold>, Error> {
         let visit = self.registered.turnstile.enter(key)?;
         let ticket = visit.queue();
         let owner = fresh_owner()?;
         let retry = self.terms.retry;
+        // Jitter adds up to the delay itself.
         let mut pauses = backon::ExponentialBuilder::new()
             .with_min_delay(retry.min_delay)
-            .with_max_delay(retry.max_delay)
+            .with_max_delay((retry.max_delay / 2).max(retry.min_delay))
             .with_jitter()
             .without_max_times()
             .build();
         let mut hints = None;
-        let mut next_try = FIRST;
+        let mut next_try = if is_first { FIRST } else { AT_ONCE };
         let mut attempts = 0;
         loop {
-            let turn = self
-                .turn(&ticket, key, &mut hints, next_try, deadline)
-                .await?;
-            if !turn || retry.attempts == Some(attempts) {
-                return Err(self.timeout(key, started, attempts));
+            if !self.turn(&ticket, key, way, &mut hints, next_try).await? {
+                return Err(self.timeout(key, way, attempts));
             }
             attempts += 1;
             ticket.due(Moment::now().after(self.registered.request_timeout));
-            match self.ask(key, owner, &visit, loss).await {
+            let remaining = match self.ask(key, owner, &visit, way).await {
                 Ok(Answer::Won(hold)) => return Ok(hold),
-                Ok(Answer::Held(remaining)) => {
-                    if retry.attempts == Some(attempts) {
-                        return Err(self.timeout(key, started, attempts));
-                    }
-                    // The one that told the hints may have been missed before this: then the first, short pause is
-                    // what it costs.
-                    hints.get_or_insert_with(|| self.registered.store.watch(key));
-                    let pause = pauses
-                        .next()
-                        .unwrap_or(retry.max_delay)
-                        .min(retry.max_delay);
-                    next_try = Moment::now().after(pause.min(remaining.max(SHORTEST_PAUSE)));
-                }
+                Ok(Answer::Held(remaining)) => remaining,
+                Ok(Answer::TooShort(error)) => return Err(error),
                 Err(error) => {
                     ticket.fail_queue(&error);
                     return Err(error);
                 }
+            };
+            if retry.attempts == Some(attempts) {
+                return Err(self.timeout(key, way, attempts));
             }
+            let mut pause = pauses
+                .next()
+                .unwrap_or(retry.max_delay)
+                .min(retry.max_delay);
+            if hints.is_none() {
+                hints = Some(self.registered.store.watch(key));
+                pause = pause.min(RECHECK);
+            }
+            next_try = Moment::now().after(pause.min(remaining.max(SHORTEST_PAUSE)));
         }
     }
 
     /// Waits until this waiter is the head, nobody of this process has the key, and `next_try` or a hint has come; false
-    /// if `deadline` came first.
+    /// if the deadline came first.
+    ///
+    /// Polled at least once a second, which is how a kept acquire is told from a waiting one.
     async fn turn(
         &self,
         ticket: &Ticket<'_>,
         key: &StoredKey,
+        way: &Way,
         hints: &mut Option<Watch>,
         next_try: Moment,
-        deadline: Moment,
     ) -> Result<bool, Error> {
+        let mut lost = Lost::of(&way.loss);
         let mut hinted = false;
         loop {
             let mut hint = pin!(async {
@@ -182,30 +198,35 @@ impl Acquisition {
                     None => std::future::pending().await,
                 }
             });
-            let mut heard = false;
+            let mut heard = hinted;
+            let mut deadline = way.deadline;
             let mut wake_at = Moment::NEVER;
             let mut timer = pin!(None);
-            let step = poll_fn(|cx| {
+            let turned = poll_fn(|cx| {
+                way.loss.polled_until(Moment::now());
+                if way.loss.is_raised() {
+                    return Poll::Ready(Err(self.lost(way, key)));
+                }
                 if next_try > FIRST && deadline.has_passed() {
                     return Poll::Ready(Ok(false));
                 }
-                if !heard && !hinted && next_try > FIRST {
-                    heard = hint.as_mut().poll(cx).is_ready();
-                }
+                heard = heard || hint.as_mut().poll(cx).is_ready();
                 let until = match ticket.look(cx.waker(), &self.chain) {
-                    Look::Turn if heard || hinted || next_try.has_passed() => {
-                        return Poll::Ready(Ok(true));
-                    }
+                    Look::Turn if heard || next_try.has_passed() => return Poll::Ready(Ok(true)),
                     Look::Turn => {
                         ticket.due(next_try);
                         next_try
                     }
                     Look::Wait(until) => until,
-                    Look::Refused(error) => return Poll::Ready(Err(error)),
-                    Look::Reentrant => {
-                        let (store, key) = (self.registered.name.clone(), key.key().to_owned());
-                        return Poll::Ready(Err(Error::Reentrant { store, key }));
+                    Look::Leaving(until) => {
+                        if next_try == FIRST {
+                            // What this process is just giving back is waited for before the first try.
+                            deadline = deadline.max(until);
+                        }
+                        until
                     }
+                    Look::Refused(error) => return Poll::Ready(Err(error)),
+                    Look::Reentrant => return Poll::Ready(Err(self.reentrant(key))),
                 };
                 if deadline.has_passed() {
                     return Poll::Ready(Ok(false));
@@ -215,6 +236,9 @@ impl Acquisition {
                     wake_at = until;
                     timer.set(Some(clock::sleep_until(until)));
                 }
+                if Pin::new(&mut lost).poll(cx).is_ready() {
+                    return Poll::Ready(Err(self.lost(way, key)));
+                }
                 match timer.as_mut().as_pin_mut().map(|timer| timer.poll(cx)) {
                     // Look again, with another timer.
                     Some(Poll::Ready(())) => Poll::Ready(Ok(false)),
@@ -222,33 +246,34 @@ impl Acquisition {
                 }
             })
             .await?;
-            if step {
+            if turned {
                 return Ok(true);
             }
             if deadline.has_passed() {
                 return Ok(false);
             }
-            hinted |= heard;
+            hinted = heard;
         }
     }
 
-    async fn try_key(&self, key: &StoredKey, loss: &Arc<Loss>) -> Result<Option<Arc<Hold>>, Error> {
+    async fn try_key(&self, key: &StoredKey, way: &Way) -> Result<Option<Arc<Hold>>, Error> {
         let visit = self.registered.turnstile.enter(key)?;
-        let patience = Moment::now().after(self.registered.request_timeout);
-        let mut timer = pin!(clock::sleep_until(patience));
+        // Half of the time for what this process is just giving back, half for the try.
+        let mut timer = pin!(clock::sleep_until(
+            way.started.after(self.registered.request_timeout / 2)
+        ));
         let held = poll_fn(|cx| match visit.glance(cx.waker()) {
             Glance::Free => Poll::Ready(false),
             Glance::Held => Poll::Ready(true),
-            // Woken when the late release is done; nobody waits for it longer than for a call.
             Glance::Leaving => timer.as_mut().poll(cx).map(|()| false),
         });
         if held.await {
             return Ok(None);
         }
-        let owner = fresh_owner()?;
-        match self.ask(key, owner, &visit, loss).await? {
+        match self.ask(key, fresh_owner()?, &visit, way).await? {
             Answer::Won(hold) => Ok(Some(hold)),
             Answer::Held(_) => Ok(None),
+            Answer::TooShort(error) => Err(error),
         }
     }
 
@@ -258,12 +283,15 @@ impl Acquisition {
         key: &StoredKey,
         owner: Owner,
         visit: &Visit,
-        loss: &Arc<Loss>,
+        way: &Way,
     ) -> Result<Answer, Error> {
         let registered = &self.registered;
-        let mut tries = 0;
+        // G5: whatever happens, an acquire ends within one request timeout of its deadline.
+        let last = way.deadline.after(registered.request_timeout);
+        let limit = Moment::now().after(registered.request_timeout).min(last);
+        way.loss.polled_until(limit);
+        let mut grants = 0;
         loop {
-            tries += 1;
             let sent = Moment::now();
             let unclaimed = || Unclaimed {
                 registered: Arc::clone(registered),
@@ -289,7 +317,7 @@ impl Acquisition {
                 }
             };
             let call = Call::new(registered.store.clone().acquire(request), mark, abandon);
-            let answer = match call.answer(sent.after(registered.request_timeout)).await {
+            let answer = match call.answer(limit).await {
                 Ok(Ok(answer)) => answer,
                 Ok(Err(error)) => {
                     if error.outcome() == Outcome::Unknown {
@@ -318,7 +346,7 @@ impl Acquisition {
                     token,
                     sent,
                 };
-                let (registered, loss) = (Arc::clone(registered), Arc::clone(loss));
+                let (registered, loss) = (Arc::clone(registered), Arc::clone(&way.loss));
                 return Ok(Answer::Won(Hold::new(
                     registered,
                     grant,
@@ -329,22 +357,52 @@ impl Acquisition {
             }
             // The lease was over before its grant was known. The same owner asks again: still its own, and longer, or a
             // new grant.
-            if tries == 3 {
+            grants += 1;
+            if grants == LATE_GRANTS || limit.has_passed() || way.deadline.has_passed() {
                 keeper::release_unclaimed(unclaimed(), leaving());
-                let error = crate::store::StoreError::not_applied(
-                    "each answer took longer than the ttl; the ttl is too short for this store",
+                let error = StoreError::unknown(
+                    "the answers take longer than the ttl: it is too short for this store",
                 );
-                return Err(store_error(registered, key, "acquire", &error));
+                return Ok(Answer::TooShort(store_error(
+                    registered, key, "acquire", &error,
+                )));
             }
         }
     }
 
-    fn timeout(&self, key: &StoredKey, started: Moment, attempts: u32) -> Error {
+    fn timeout(&self, key: &StoredKey, way: &Way, attempts: u32) -> Error {
+        let (store, key) = (self.registered.name.clone(), key.key().to_owned());
         Error::Timeout {
+            store,
+            key,
+            waited: Moment::now().since(way.started),
+            attempts,
+        }
+    }
+
+    fn busy(&self, key: &StoredKey) -> Error {
+        Error::Busy {
             store: self.registered.name.clone(),
             key: key.key().to_owned(),
-            waited: Moment::now().since(started),
-            attempts,
+        }
+    }
+
+    /// A key that was won before `key` is lost, or all are by a shutdown.
+    fn lost(&self, way: &Way, key: &StoredKey) -> Error {
+        if let Err(shut_down) = self.registered.check_open() {
+            return shut_down;
+        }
+        let key = way.loss.lost_key().unwrap_or_else(|| key.clone());
+        Error::Lost {
+            store: self.registered.name.clone(),
+            key: key.key().to_owned(),
+        }
+    }
+
+    fn reentrant(&self, key: &StoredKey) -> Error {
+        Error::Reentrant {
+            store: self.registered.name.clone(),
+            key: key.key().to_owned(),
         }
     }
 }
@@ -368,7 +426,9 @@ impl<'a> Won<'a> {
     fn add(&mut self, hold: Arc<Hold>, of: usize) {
         if of > 1 {
             self.loss.join(&hold);
-            hold.renew_while_awaiting();
+            // Renewed while the others are awaited.
+            self.loss.polled_until(Moment::now());
+            keeper::watch(&hold);
         }
         self.holds.push(hold);
     }
@@ -376,8 +436,8 @@ impl<'a> Won<'a> {
     /// All are won: from here on the caller has them.
     fn into_guard(mut self, started: Moment) -> Result<LockGuard, Error> {
         let guard = LockGuard::new(std::mem::take(&mut self.holds), Arc::clone(&self.loss));
-        guard.check()?;
         self.acquisition.registered.check_open()?;
+        guard.check()?;
         observe::acquired(&guard, started);
         Ok(guard)
     }

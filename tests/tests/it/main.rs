@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 
 mod cancellation;
+mod edges;
 mod faults;
 mod guard;
 mod processes;

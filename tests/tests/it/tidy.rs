@@ -42,6 +42,7 @@ fn a_driver_knows_the_store_contract_and_what_is_below() {
         "store",
         "token",
         "testkit",
+        "ConnectKind",
         "Error",
         "FencingToken",
     ];

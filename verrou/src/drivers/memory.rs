@@ -1,12 +1,11 @@
 //! Locks in the memory of one process: the reference implementation.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::watch;
 
-use crate::clock::Moment;
+use crate::clock::{Moment, wall_micros};
 use crate::store::{
     AcquireRequest, Acquired, AdoptRequest, Adopted, Capabilities, ForceReleaseRequest, Holding,
     InspectRequest, Listed, LockStore, Owner, ReleaseRequest, RenewRequest, Reply, StoreError,
@@ -57,6 +56,12 @@ struct Table {
     /// The greatest token of a row that was forgotten: the next grant of whatever key is above it.
     forgotten: u64,
     watched: HashMap<StoredKey, watch::Sender<u64>>,
+    /// Whom the step under way has to tell.
+    hints: Vec<watch::Sender<u64>>,
+    /// The released keys that are kept taken, by the end of that.
+    kept: BTreeSet<(Moment, StoredKey)>,
+    /// How many rows the last sweep has left.
+    swept: usize,
 }
 
 #[derive(Debug)]
@@ -76,7 +81,7 @@ impl MemoryStore {
         Self::default()
     }
 
-    /// The number of keys that are known to this store: those held, and those that expired and were not asked for since.
+    /// The number of keys that this store has an entry for: those held, and some whose time is over.
     #[must_use]
     pub fn len(&self) -> usize {
         self.table().rows.len()
@@ -88,6 +93,18 @@ impl MemoryStore {
         self.len() == 0
     }
 
+    /// One step, and then the hints that follow from it: a waker is foreign code, which must not run under the mutex.
+    fn step<T>(&self, step: impl FnOnce(&mut Table) -> T) -> T {
+        let mut table = self.table();
+        let answer = step(&mut table);
+        let hints = std::mem::take(&mut table.hints);
+        drop(table);
+        for waiters in hints {
+            waiters.send_modify(|hint| *hint = hint.wrapping_add(1));
+        }
+        answer
+    }
+
     fn table(&self) -> MutexGuard<'_, Table> {
         // Every change below is complete before anything could panic, so a poisoned table is a good one.
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
@@ -96,86 +113,93 @@ impl MemoryStore {
 
 impl LockStore for MemoryStore {
     async fn acquire(&self, request: AcquireRequest) -> Result<Acquired, StoreError> {
-        let mut table = self.table();
-        let now = Moment::now();
-        let expiry = now.after(request.ttl);
-        if let Some(row) = table.live(&request.key, now) {
-            if row.owner != Some(request.owner) {
-                return Ok(Acquired::Held {
-                    remaining: row.expiry.since(now),
-                });
+        self.step(|table| {
+            let now = Moment::now();
+            table.sweep(now);
+            let expiry = now.after(request.ttl);
+            if let Some(row) = table.live(&request.key, now) {
+                if row.owner != Some(request.owner) {
+                    return Ok(Acquired::Held {
+                        remaining: row.expiry.since(now),
+                    });
+                }
+                row.expiry = row.expiry.max(expiry);
+                return Ok(Acquired::Granted { token: row.token });
             }
-            row.expiry = row.expiry.max(expiry);
-            return Ok(Acquired::Granted { token: row.token });
-        }
-        let token = table.next_token(&request.key)?;
-        let row = Row {
-            owner: Some(request.owner),
-            holder: request.holder,
-            token,
-            granted: now,
-            expiry,
-        };
-        table.rows.insert(request.key, row);
-        Ok(Acquired::Granted { token })
+            let token = table.next_token()?;
+            let (owner, holder) = (Some(request.owner), request.holder);
+            table.rows.insert(
+                request.key,
+                Row {
+                    owner,
+                    holder,
+                    token,
+                    granted: now,
+                    expiry,
+                },
+            );
+            Ok(Acquired::Granted { token })
+        })
     }
 
     async fn renew(&self, request: RenewRequest) -> Result<Reply, StoreError> {
-        let now = Moment::now();
-        Ok(match self.table().owned(&request.key, request.owner, now) {
-            Some(row) => {
-                row.expiry = row.expiry.max(now.after(request.ttl));
-                Reply::Done
-            }
-            None => Reply::NotHeld,
+        self.step(|table| {
+            let now = Moment::now();
+            let Some(row) = table.owned(&request.key, request.owner, now) else {
+                return Ok(Reply::NotHeld);
+            };
+            row.expiry = row.expiry.max(now.after(request.ttl));
+            Ok(Reply::Done)
         })
     }
 
     async fn adopt(&self, request: AdoptRequest) -> Result<Adopted, StoreError> {
-        let now = Moment::now();
-        let mut table = self.table();
-        let Some(row) = table.live(&request.key, now) else {
-            return Ok(Adopted::NotHeld);
-        };
-        if row.owner != Some(request.from) && row.owner != Some(request.owner) {
-            return Ok(Adopted::NotHeld);
-        }
-        row.owner = Some(request.owner);
-        row.holder = request.holder;
-        row.expiry = row.expiry.max(now.after(request.ttl));
-        Ok(Adopted::Adopted { token: row.token })
+        self.step(|table| {
+            let now = Moment::now();
+            let known = [Some(request.from), Some(request.owner)];
+            let Some(row) = table
+                .live(&request.key, now)
+                .filter(|row| known.contains(&row.owner))
+            else {
+                return Ok(Adopted::NotHeld);
+            };
+            row.owner = Some(request.owner);
+            row.holder = request.holder;
+            row.expiry = row.expiry.max(now.after(request.ttl));
+            Ok(Adopted::Adopted { token: row.token })
+        })
     }
 
     async fn release(&self, request: ReleaseRequest) -> Result<Reply, StoreError> {
-        let now = Moment::now();
-        let mut table = self.table();
-        let Some(row) = table.owned(&request.key, request.owner, now) else {
-            return Ok(Reply::NotHeld);
-        };
-        if request.keep.is_zero() {
-            table.forget(&request.key);
-        } else {
-            row.owner = None;
-            row.holder = Arc::from("");
-            row.expiry = now.after(request.keep);
-        }
-        Ok(Reply::Done)
+        self.step(|table| {
+            let now = Moment::now();
+            let Some(row) = table.owned(&request.key, request.owner, now) else {
+                return Ok(Reply::NotHeld);
+            };
+            if request.keep.is_zero() {
+                table.forget(&request.key);
+            } else {
+                let until = now.after(request.keep);
+                (row.owner, row.holder, row.expiry) = (None, Arc::from(""), until);
+                table.kept.insert((until, request.key));
+            }
+            Ok(Reply::Done)
+        })
     }
 
     async fn inspect(&self, request: InspectRequest) -> Result<Option<Holding>, StoreError> {
-        let now = Moment::now();
-        Ok(self
-            .table()
-            .live(&request.key, now)
-            .map(|row| row.holding(now)))
+        self.step(|table| {
+            let now = Moment::now();
+            Ok(table.live(&request.key, now).map(|row| row.holding(now)))
+        })
     }
 
     async fn force_release(&self, request: ForceReleaseRequest) -> Result<bool, StoreError> {
-        let now = Moment::now();
-        let mut table = self.table();
-        let held = table.live(&request.key, now).is_some();
-        table.forget(&request.key);
-        Ok(held)
+        self.step(|table| {
+            let held = table.live(&request.key, Moment::now()).is_some();
+            table.forget(&request.key);
+            Ok(held)
+        })
     }
 
     fn watch(&self, key: &StoredKey) -> Watch {
@@ -232,19 +256,38 @@ impl Table {
         if let Some(row) = self.rows.remove(key) {
             self.forgotten = self.forgotten.max(row.token.get());
         }
-        if let Some(waiters) = self.watched.get(key) {
-            waiters.send_modify(|hint| *hint = hint.wrapping_add(1));
+        self.hints.extend(self.watched.get(key).cloned());
+    }
+
+    /// Forgets keys that nobody asks for any more: kept ones when their time is over, and the leases of holders that
+    /// vanished whenever the table has doubled.
+    fn sweep(&mut self, now: Moment) {
+        while let Some((until, _)) = self.kept.first()
+            && *until <= now
+            && let Some((until, key)) = self.kept.pop_first()
+        {
+            if self.rows.get(&key).is_some_and(|row| row.expiry == until) {
+                self.forget(&key);
+            }
+        }
+        if self.rows.len() > 2 * self.swept + 64 {
+            let expired: Vec<StoredKey> = self
+                .rows
+                .iter()
+                .filter(|(_, row)| row.expiry <= now)
+                .map(|(key, _)| key.clone())
+                .collect();
+            for key in expired {
+                self.forget(&key);
+            }
+            self.swept = self.rows.len();
         }
     }
 
-    /// Above every token that this key has had, also in another process before this one.
-    fn next_token(&self, key: &StoredKey) -> Result<FencingToken, StoreError> {
-        let previous = self
-            .rows
-            .get(key)
-            .map_or(0, |row| row.token.get())
-            .max(self.forgotten);
-        FencingToken::new(wall_micros().max(previous + 1))
+    /// Above every token that any key has had and lost its row since, also in another process before this one. A key
+    /// that has a row is held, and gets no new token.
+    fn next_token(&self) -> Result<FencingToken, StoreError> {
+        FencingToken::new(wall_micros().max(self.forgotten + 1))
             .ok_or_else(|| StoreError::not_applied("the fencing tokens of this store are used up"))
     }
 }
@@ -279,11 +322,4 @@ impl Drop for Subscription {
             table.watched.remove(&self.key);
         }
     }
-}
-
-fn wall_micros() -> u64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or(Duration::ZERO);
-    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
 }

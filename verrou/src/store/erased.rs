@@ -3,7 +3,6 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::{
     AcquireRequest, Acquired, AdoptRequest, Adopted, Capabilities, ForceReleaseRequest, Holding,
@@ -24,8 +23,7 @@ pub(crate) trait DynStore: Send + Sync + 'static {
         self: Arc<Self>,
         requests: Vec<RenewRequest>,
     ) -> Boxed<Vec<Result<Reply, StoreError>>>;
-    /// Answers as an acquire does; `Held` is "not held by the one it was asked of".
-    fn adopt(self: Arc<Self>, request: AdoptRequest) -> Boxed<Result<Acquired, StoreError>>;
+    fn adopt(self: Arc<Self>, request: AdoptRequest) -> Boxed<Result<Adopted, StoreError>>;
     fn release(self: Arc<Self>, request: ReleaseRequest) -> Boxed<Result<Reply, StoreError>>;
     fn renew(self: Arc<Self>, request: RenewRequest) -> Boxed<Result<Reply, StoreError>>;
     fn inspect(
@@ -55,15 +53,8 @@ impl<S: LockStore> DynStore for S {
         Box::pin(async move { LockStore::renew_many(&*self, requests).await })
     }
 
-    fn adopt(self: Arc<Self>, request: AdoptRequest) -> Boxed<Result<Acquired, StoreError>> {
-        Box::pin(async move {
-            Ok(match LockStore::adopt(&*self, request).await? {
-                Adopted::Adopted { token } => Acquired::Granted { token },
-                Adopted::NotHeld => Acquired::Held {
-                    remaining: Duration::ZERO,
-                },
-            })
-        })
+    fn adopt(self: Arc<Self>, request: AdoptRequest) -> Boxed<Result<Adopted, StoreError>> {
+        Box::pin(async move { LockStore::adopt(&*self, request).await })
     }
 
     fn release(self: Arc<Self>, request: ReleaseRequest) -> Boxed<Result<Reply, StoreError>> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Backend;
-use super::erased::{Boxed, Driver};
+use crate::store::erased::{AnyStore, Boxed};
 use crate::store::{
     AcquireRequest, Acquired, AdoptRequest, Adopted, Capabilities, ForceReleaseRequest, Holding,
     InspectRequest, Listed, Owner, ReleaseRequest, RenewRequest, Reply, StoreError, StoredKey,
@@ -27,7 +27,7 @@ pub(crate) const LOOK: Duration = Duration::from_millis(5);
 
 /// The backend of one run of one case.
 pub(crate) struct Bench {
-    open: Box<dyn Fn() -> Boxed<Arc<dyn Driver>> + Send + Sync>,
+    open: Box<dyn Fn() -> Boxed<AnyStore> + Send + Sync>,
     /// Random, so that the leftovers of another run are other keys.
     run: String,
 }
@@ -39,7 +39,7 @@ impl Bench {
         Self {
             open: Box::new(move || {
                 let backend = Arc::clone(&backend);
-                Box::pin(async move { Arc::new(backend.open().await) as Arc<dyn Driver> })
+                Box::pin(async move { Arc::new(backend.open().await) as AnyStore })
             }),
             run: bits[..8].iter().map(|byte| format!("{byte:02x}")).collect(),
         }
@@ -102,7 +102,7 @@ pub(crate) fn owner() -> Owner {
 /// One open store. Its methods fail the case when the store answers with an error.
 #[derive(Clone)]
 pub(crate) struct Client {
-    store: Arc<dyn Driver>,
+    store: AnyStore,
 }
 
 impl Client {
@@ -251,7 +251,7 @@ impl Client {
     }
 
     /// For a case that needs the bare future or the error of a call.
-    pub(crate) fn driver(&self) -> Arc<dyn Driver> {
+    pub(crate) fn driver(&self) -> AnyStore {
         Arc::clone(&self.store)
     }
 

@@ -5,8 +5,9 @@ use std::time::Duration;
 /// Moves the boot-time clock of this process forward by `by`, and wakes what sleeps on it.
 ///
 /// Leases, deadlines and waits of every verrou instance in the process see the jump, and so do the leases of a
-/// [`MemoryStore`](crate::drivers::MemoryStore). A store outside of the process does not: its clock is its own, so to its eyes
-/// this process has lost its leases too early, which is safe.
+/// [`MemoryStore`](crate::drivers::MemoryStore) and of an SQLite file as this process judges them: do not share such a file
+/// with other processes meanwhile. A server does not see it: its clock is its own, and to its eyes this process has lost
+/// its leases too early, which is safe.
 ///
 /// There is one such clock in a process and no way back: call it only in a test that has its process to itself, as under
 /// `cargo nextest`, in a test binary with one test, or in a documentation example.
