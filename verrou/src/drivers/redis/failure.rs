@@ -41,7 +41,8 @@ pub(super) fn told(error: &RedisError) -> Failure {
         ErrorKind::Io => match io_kind(error) {
             Some(std::io::ErrorKind::Other) | None => "the connection failed".to_owned(),
             Some(std::io::ErrorKind::InvalidData) => {
-                "the connection failed: invalid data, or a certificate that is not trusted".to_owned()
+                "the connection failed: invalid data, or a certificate that is not trusted"
+                    .to_owned()
             }
             Some(kind) => format!("the connection failed: {kind}"),
         },
