@@ -184,6 +184,7 @@ pub fn try_ask<T: FromRedisValue>(url: &str, command: &[&str]) -> RedisResult<T>
 pub fn shared_url() -> String {
     static SHARED: OnceLock<Server> = OnceLock::new();
     skip_loudly();
+    sweep();
     given_url("redis").unwrap_or_else(|| SHARED.get_or_init(Server::start).url())
 }
 
@@ -249,6 +250,7 @@ impl Cluster {
 #[must_use]
 pub fn shared_cluster() -> &'static Cluster {
     static SHARED: OnceLock<Cluster> = OnceLock::new();
+    sweep();
     SHARED.get_or_init(Cluster::start)
 }
 
@@ -322,6 +324,27 @@ pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
         assert!(started.elapsed() < DEADLINE, "waited in vain until {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// Removes the folders of shared servers of test processes that are gone: what is shared is never dropped.
+fn sweep() {
+    static SWEPT: OnceLock<()> = OnceLock::new();
+    SWEPT.get_or_init(|| {
+        for entry in std::fs::read_dir(std::env::temp_dir())
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
+            let name = entry.file_name();
+            let pid = name
+                .to_str()
+                .and_then(|name| name.strip_prefix("verrou-test-")?.split('-').next());
+            let Some(pid) = pid else { continue };
+            if Path::new("/proc/self").exists() && !Path::new("/proc").join(pid).exists() {
+                let _ = std::fs::remove_dir_all(entry.path());
+            }
+        }
+    });
 }
 
 /// Ends the test process, and says so where the harness does not hide it, if `VERROU_TEST_SKIP` names redis.

@@ -135,6 +135,30 @@ async fn a_database_that_is_not_there_is_a_mistake_of_the_url() {
 }
 
 #[tokio::test]
+async fn a_unix_socket_is_as_good() {
+    let folder = tests::Folder::new();
+    let socket = folder.file("socket");
+    let server = Server::with(&[
+        "--save",
+        "",
+        "--unixsocket",
+        &socket,
+        "--requirepass",
+        CANARY,
+    ]);
+    let url = format!("redis+unix://{socket}?pass={CANARY}&db=2");
+    let store = RedisStore::connect(&url).await.unwrap();
+    let guard = LockFactory::new(store)
+        .create_lock("k")
+        .acquire()
+        .await
+        .unwrap();
+    let info: String = server.ask(&["INFO", "keyspace"]);
+    assert!(info.contains("db2:"), "{info}");
+    guard.release().await.unwrap();
+}
+
+#[tokio::test]
 async fn databases_of_one_server_are_apart() {
     let server = Server::start();
     let one = RedisStore::connect(&server.url()).await.unwrap();
@@ -322,15 +346,29 @@ async fn tls_works_without_the_applications_help() {
     let folder = tests::Folder::new();
     let openssl = |arguments: &str| {
         let arguments = arguments.replace('@', &format!("{}/", folder.path().display()));
-        let made = std::process::Command::new("openssl").args(arguments.split(' ')).output();
+        let made = std::process::Command::new("openssl")
+            .args(arguments.split(' '))
+            .output();
         let made = made.unwrap();
-        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        assert!(
+            made.status.success(),
+            "{}",
+            String::from_utf8_lossy(&made.stderr)
+        );
     };
-    openssl("req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=verrou-test -keyout @ca.key -out @ca.pem");
+    openssl(
+        "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=verrou-test -keyout @ca.key -out @ca.pem",
+    );
     openssl("req -newkey rsa:2048 -nodes -subj /CN=localhost -keyout @key.pem -out @request.pem");
     std::fs::write(folder.file("names"), "subjectAltName=DNS:localhost").unwrap();
-    openssl("x509 -req -in @request.pem -CA @ca.pem -CAkey @ca.key -CAcreateserial -days 2 -extfile @names -out @certificate.pem");
-    let (key, certificate, ca) = (folder.file("key.pem"), folder.file("certificate.pem"), folder.file("ca.pem"));
+    openssl(
+        "x509 -req -in @request.pem -CA @ca.pem -CAkey @ca.key -CAcreateserial -days 2 -extfile @names -out @certificate.pem",
+    );
+    let (key, certificate, ca) = (
+        folder.file("key.pem"),
+        folder.file("certificate.pem"),
+        folder.file("ca.pem"),
+    );
     let port = free_port().to_string();
     let server = Server::with(&[
         "--save",

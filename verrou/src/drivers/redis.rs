@@ -125,7 +125,7 @@ impl RedisStore {
 
     /// A store that makes its connections from `client`, with options; [`connect`](RedisBuilder::connect) sets it up.
     pub fn from_client(client: Client) -> RedisBuilder {
-        RedisBuilder::new(Target::Source(Source::Client(client)))
+        RedisBuilder::on(Source::Client(client))
     }
 
     /// A store whose calls go over the application's `manager`; renewals and wake-ups have connections from `client`.
@@ -133,7 +133,7 @@ impl RedisStore {
     /// Both must lead to the same server, as the same user. Set a `response_timeout` of the manager no shorter than the
     /// request timeout of verrou, or none: a call that it ends early has an unknown outcome.
     pub fn from_connection_manager(client: Client, manager: ConnectionManager) -> RedisBuilder {
-        RedisBuilder::new(Target::Source(Source::Manager(client, manager)))
+        RedisBuilder::on(Source::Manager(client, manager))
     }
 
     /// A store on the primary that the sentinels of `client` name, asked again whenever a connection is made.
@@ -141,7 +141,7 @@ impl RedisStore {
     /// The client must have been built for the primary (`SentinelServerType::Master`).
     pub fn from_sentinel(client: SentinelClient) -> RedisBuilder {
         let client = Arc::new(tokio::sync::Mutex::new(client));
-        RedisBuilder::new(Target::Source(Source::Sentinel(client)))
+        RedisBuilder::on(Source::Sentinel(client))
     }
 
     /// A store on a cluster, with options; [`connect`](RedisBuilder::connect) sets it up.
@@ -152,7 +152,7 @@ impl RedisStore {
     #[cfg(feature = "redis-cluster")]
     #[cfg_attr(docsrs, doc(cfg(feature = "redis-cluster")))]
     pub fn from_cluster_client(client: redis::cluster::ClusterClient) -> RedisBuilder {
-        RedisBuilder::new(Target::Source(Source::Cluster(Box::new(client))))
+        RedisBuilder::on(Source::Cluster(Box::new(client)))
     }
 
     /// What was found to weaken the locks of this server, when it was connected to. Worth a line in the log.
@@ -577,10 +577,14 @@ pub struct RedisBuilder {
 
 enum Target {
     Url(String),
-    Source(Source),
+    Source(Box<Source>),
 }
 
 impl RedisBuilder {
+    fn on(source: Source) -> Self {
+        Self::new(Target::Source(Box::new(source)))
+    }
+
     fn new(target: Target) -> Self {
         Self {
             target,
@@ -656,7 +660,7 @@ impl RedisBuilder {
         connections::ensure_crypto();
         let source = match self.target {
             Target::Url(url) => Source::Client(client_at(&url)?),
-            Target::Source(source) => source,
+            Target::Source(source) => *source,
         };
         let source = match (source, self.protocol) {
             (Source::Client(client), protocol) => Source::Client(tuned(&client, protocol)?),

@@ -303,6 +303,8 @@ impl Connections {
             made: made.clone(),
             _stay: stay,
         });
+        // A runtime that shuts down drops the task at once, and with it the slot: not under the lock.
+        drop(slots);
         let occupied = Occupied {
             shared: Arc::downgrade(&self.shared),
             number,

@@ -92,17 +92,20 @@ impl Watcher {
                 receiver
             }
         };
-        if state.listener.is_none() {
+        let started = state.listener.is_none().then(|| {
             let number = state.started.wrapping_add(1);
             state.started = number;
             state.listener = Some(number);
-            let me = Listener {
+            Listener {
                 shared: Arc::downgrade(&self.shared),
                 number,
-            };
-            drop(runtime.spawn(async move { me.listen().await }));
-        }
+            }
+        });
         drop(state);
+        if let Some(listener) = started {
+            // A runtime that shuts down drops the task at once: not under the lock.
+            drop(runtime.spawn(async move { listener.listen().await }));
+        }
         self.shared.changed.notify_one();
         let shared = self.shared.clone();
         Watch::new(hints, Subscription { shared, lock })
