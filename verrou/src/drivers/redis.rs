@@ -1,5 +1,7 @@
 //! Locks on a Redis server.
 
+mod address;
+mod answers;
 mod connections;
 mod failure;
 mod scripts;
@@ -12,21 +14,22 @@ use std::time::Duration;
 
 use redis::aio::ConnectionManager;
 use redis::sentinel::SentinelClient;
-use redis::{Client, IntoConnectionInfo as _, ProtocolVersion, RedisError, Value};
+use redis::{Client, ProtocolVersion, RedisError, Value};
 
+use self::address::{client_at, tuned};
+use self::answers::{acquired, adopted, holding, reply, scanned};
 use self::connections::{Connections, PATIENCE, Source};
-use self::failure::{failure, is_of_no_use, outcome, refused, store_error};
+use self::failure::{failure, is_of_no_use, outcome, store_error};
 use self::scripts::{Call, Names};
 use self::setup::Allowed;
 pub use self::setup::RedisWarning;
 use self::watcher::Watcher;
-use crate::error::{ConnectKind, Error, Outcome};
+use crate::error::{Error, Outcome};
 use crate::store::{
     AcquireRequest, Acquired, AdoptRequest, Adopted, Capabilities, ForceReleaseRequest, Holding,
     InspectRequest, Listed, LockStore, ReleaseRequest, RenewRequest, Reply, Sent, StoreError,
     StoredKey, Watch,
 };
-use crate::token::FencingToken;
 
 const DRIVER: &str = "redis";
 
@@ -166,21 +169,7 @@ impl LockStore for RedisStore {
     async fn acquire(&self, request: AcquireRequest) -> Result<Acquired, StoreError> {
         let inner = &*self.inner;
         let call = inner.names.acquire(&request);
-        match inner.call(&request.sent, &call, PATIENCE).await? {
-            Value::Array(answer) => match answer.as_slice() {
-                [Value::Int(1), granted] => Ok(Acquired::Granted {
-                    token: token(granted)?,
-                }),
-                [Value::Int(0), Value::Int(left)] => Ok(Acquired::Held {
-                    remaining: remaining(*left),
-                }),
-                [Value::Int(-1)] => Err(StoreError::not_applied(failure(
-                    "the fencing tokens of this key are used up",
-                ))),
-                _ => Err(no_answer()),
-            },
-            _ => Err(no_answer()),
-        }
+        acquired(&inner.call(&request.sent, &call, PATIENCE).await?)
     }
 
     async fn renew(&self, request: RenewRequest) -> Result<Reply, StoreError> {
@@ -193,16 +182,7 @@ impl LockStore for RedisStore {
     async fn adopt(&self, request: AdoptRequest) -> Result<Adopted, StoreError> {
         let inner = &*self.inner;
         let call = inner.names.adopt(&request);
-        match inner.call(&request.sent, &call, PATIENCE).await? {
-            Value::Array(answer) => match answer.as_slice() {
-                [Value::Int(1), granted] => Ok(Adopted::Adopted {
-                    token: token(granted)?,
-                }),
-                [Value::Int(0)] => Ok(Adopted::NotHeld),
-                _ => Err(no_answer()),
-            },
-            _ => Err(no_answer()),
-        }
+        adopted(&inner.call(&request.sent, &call, PATIENCE).await?)
     }
 
     async fn release(&self, request: ReleaseRequest) -> Result<Reply, StoreError> {
@@ -475,95 +455,6 @@ fn patience(ttl: Duration) -> Duration {
     (ttl / 8).clamp(Duration::from_millis(5), PATIENCE)
 }
 
-/// The script was executed, whatever is wrong with its answer.
-fn no_answer() -> StoreError {
-    StoreError::unknown(failure("the answer is not one of our scripts"))
-}
-
-fn reply(answer: &Value) -> Result<Reply, StoreError> {
-    match answer {
-        Value::Int(1) => Ok(Reply::Done),
-        Value::Int(0) => Ok(Reply::NotHeld),
-        _ => Err(no_answer()),
-    }
-}
-
-fn number(value: &Value) -> Option<u64> {
-    match value {
-        Value::BulkString(digits) => std::str::from_utf8(digits).ok()?.parse().ok(),
-        _ => None,
-    }
-}
-
-fn token(value: &Value) -> Result<FencingToken, StoreError> {
-    number(value)
-        .and_then(FencingToken::new)
-        .ok_or_else(no_answer)
-}
-
-/// A lock whose expiry somebody took away is looked at again in a day; less than a millisecond is not nothing.
-fn remaining(millis: i64) -> Duration {
-    match u64::try_from(millis) {
-        Ok(millis) => Duration::from_millis(millis.max(1)),
-        Err(_) => Duration::from_secs(24 * 3600),
-    }
-}
-
-/// What `inspect` answered: `o` and 16 bytes of the owner, or `k`, then `token:granted:holder`.
-fn holding(answer: Value) -> Result<Option<Holding>, StoreError> {
-    let Value::Array(parts) = answer else {
-        return Err(no_answer());
-    };
-    let [lock, Value::Int(left), seconds, micros] = parts.as_slice() else {
-        return Err(no_answer());
-    };
-    let lock = match lock {
-        Value::Nil => return Ok(None),
-        Value::BulkString(lock) => lock.as_slice(),
-        _ => return Err(no_answer()),
-    };
-    let text = match lock.split_first() {
-        Some((b'o', rest)) => rest.get(16..),
-        Some((b'k', rest)) => Some(rest),
-        _ => None,
-    };
-    let mut parts = text
-        .map(String::from_utf8_lossy)
-        .unwrap_or_default()
-        .into_owned();
-    let holder = parts.match_indices(':').nth(1).map(|(at, _)| at);
-    let holder = holder.map(|at| parts.split_off(at)).ok_or_else(no_answer)?;
-    let (token, granted) = parts.split_once(':').ok_or_else(no_answer)?;
-    let token = token.parse().ok().and_then(FencingToken::new);
-    let granted: u64 = granted.parse().map_err(|_| no_answer())?;
-    let now = number(seconds)
-        .zip(number(micros))
-        .map(|(seconds, micros)| seconds * 1_000_000 + micros)
-        .ok_or_else(no_answer)?;
-    Ok(Some(Holding::new(
-        holder.get(1..).unwrap_or_default(),
-        token.ok_or_else(no_answer)?,
-        remaining(*left),
-        Duration::from_micros(now.saturating_sub(granted)),
-    )))
-}
-
-fn scanned(answer: Value) -> Result<(Vec<u8>, Vec<Vec<u8>>), StoreError> {
-    let Value::Array(parts) = answer else {
-        return Err(no_answer());
-    };
-    match <[Value; 2]>::try_from(parts) {
-        Ok([Value::BulkString(cursor), Value::Array(names)]) => {
-            let names = names.into_iter().filter_map(|name| match name {
-                Value::BulkString(name) => Some(name),
-                _ => None,
-            });
-            Ok((cursor, names.collect()))
-        }
-        _ => Err(no_answer()),
-    }
-}
-
 /// A [`RedisStore`] that is not connected yet.
 #[must_use = "nothing happens before `connect`"]
 pub struct RedisBuilder {
@@ -704,51 +595,4 @@ impl std::fmt::Debug for RedisBuilder {
             .field("allow_replica", &self.allowed.replica)
             .finish_non_exhaustive()
     }
-}
-
-/// Reads a URL, and nothing in it that would be ignored: a mistyped option for TLS would be none.
-fn client_at(url: &str) -> Result<Client, Error> {
-    let bad = |text: &str| refused(ConnectKind::Url, failure(text));
-    let (scheme, rest) = url
-        .split_once("://")
-        .ok_or_else(|| bad("a url begins with `redis://`, `rediss://` or `redis+unix://`"))?;
-    let tls = cfg!(any(feature = "tls-rustls", feature = "tls-native-tls"));
-    let known: &[&str] = match scheme {
-        "rediss" | "valkeys" if !tls => {
-            return Err(bad(
-                "TLS needs the feature `tls-rustls` or `tls-native-tls`",
-            ));
-        }
-        "redis" | "rediss" | "valkey" | "valkeys" => &["protocol"],
-        "redis+unix" | "valkey+unix" | "unix" => &["db", "user", "pass", "protocol"],
-        _ => return Err(bad("the scheme is not one of Redis")),
-    };
-    // A `?` or `#` of a password is written `%XX`, so the first one begins the options.
-    let rest = rest.split('#').next().unwrap_or_default();
-    let options = rest.split_once('?').map_or("", |(_, options)| options);
-    for option in options.split('&').filter(|option| !option.is_empty()) {
-        if !known.contains(&option.split('=').next().unwrap_or_default()) {
-            return Err(bad("the url has an option that is not known"));
-        }
-    }
-    let info = url.into_connection_info();
-    let info = info.map_err(|_| bad("the url cannot be read"))?;
-    Client::open(info).map_err(|_| bad("the url cannot be used"))
-}
-
-/// A client of ours: small requests leave at once.
-fn tuned(client: &Client, protocol: Option<ProtocolVersion>) -> Result<Client, Error> {
-    let cannot = |_| {
-        refused(
-            ConnectKind::Url,
-            failure("the client's address cannot be used"),
-        )
-    };
-    let client = connections::nodelay(client).map_err(cannot)?;
-    let Some(protocol) = protocol else {
-        return Ok(client);
-    };
-    let info = client.get_connection_info();
-    let redis = info.redis_settings().clone().set_protocol(protocol);
-    Client::open(info.clone().set_redis_settings(redis)).map_err(cannot)
 }
