@@ -138,6 +138,13 @@ impl Server {
         try_ask(&self.url(), command)
     }
 
+    /// Whether it says that it takes writes; a sentinel that gives it another part cuts its connections.
+    #[must_use]
+    pub fn is_primary(&self) -> bool {
+        self.try_ask::<String>(&["INFO", "replication"])
+            .is_ok_and(|info| info.contains("role:master"))
+    }
+
     /// A field of its INFO.
     ///
     /// # Panics

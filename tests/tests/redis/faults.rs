@@ -380,3 +380,73 @@ async fn a_call_whose_answer_was_lost_is_made_again_and_gets_the_same_answer() {
         "every answer was swallowed once"
     );
 }
+
+/// Far longer than it may take until a key is free that nobody holds.
+const ORPHANED: Duration = Duration::from_secs(30);
+
+/// Acquires while the server is frozen, on a runtime of its own, and gives up by `end`.
+fn a_call_that_is_given_up(
+    server: &Server,
+    locks: &LockFactory,
+    end: impl FnOnce(tokio::runtime::Runtime),
+) {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build();
+    let runtime = runtime.unwrap();
+    let lock = locks.create_lock("k").ttl(ORPHANED);
+    // So that the connection is up.
+    runtime.block_on(async { lock.acquire().await.unwrap().release().await.unwrap() });
+    server.freeze();
+    runtime.block_on(async {
+        let call = Box::pin(lock.acquire());
+        assert!(
+            tokio::time::timeout(Duration::from_millis(200), call)
+                .await
+                .is_err()
+        );
+    });
+    end(runtime);
+}
+
+async fn is_free_soon(server: &Server) {
+    let thawed = Instant::now();
+    server.thaw();
+    let locks = LockFactory::new(RedisStore::connect(&server.url()).await.unwrap());
+    let lock = locks.create_lock("k");
+    while lock.try_acquire().await.unwrap().is_none() {
+        assert!(
+            thawed.elapsed() < ORPHANED / 3,
+            "the key of a call that was given up stays taken"
+        );
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn what_a_dropped_call_wins_is_released() {
+    let server = Server::start();
+    let locks = LockFactory::new(RedisStore::connect(&server.url()).await.unwrap());
+    let alive = std::thread::scope(|scope| {
+        let call = || {
+            let mut kept = None;
+            a_call_that_is_given_up(&server, &locks, |runtime| kept = Some(runtime));
+            kept
+        };
+        scope.spawn(call).join().unwrap()
+    });
+    is_free_soon(&server).await;
+    std::thread::spawn(move || drop(alive)).join().unwrap();
+}
+
+#[tokio::test]
+async fn what_a_call_of_a_dropped_runtime_wins_is_released() {
+    let server = Server::start();
+    let locks = LockFactory::new(RedisStore::connect(&server.url()).await.unwrap());
+    std::thread::scope(|scope| {
+        let call = || a_call_that_is_given_up(&server, &locks, drop);
+        scope.spawn(call).join().unwrap();
+    });
+    is_free_soon(&server).await;
+}

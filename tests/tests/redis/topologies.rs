@@ -54,7 +54,10 @@ async fn a_store_follows_the_sentinels_to_the_new_primary() {
     watched.primary.kill();
     let guard = soon("the failover", acquired(&locks, "k")).await;
     assert!(guard.token() > before);
-    assert_eq!(watched.replica.info("role"), "master");
+    tests::eventually("the replica is the primary", || {
+        watched.replica.is_primary()
+    })
+    .await;
     // Renewal has gone over as well.
     guard.extend(Duration::from_secs(30)).await.unwrap();
     guard.release().await.unwrap();
@@ -81,7 +84,10 @@ async fn a_store_leaves_a_primary_that_became_a_replica() {
         .release()
         .await
         .unwrap();
-    assert_eq!(watched.replica.info("role"), "master");
+    tests::eventually("the replica is the primary", || {
+        watched.replica.is_primary()
+    })
+    .await;
 }
 
 /// 8 tasks, 700 cycles each, over 4 keys; no error surfaces, and the counters are exact.
