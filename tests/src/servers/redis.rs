@@ -314,6 +314,12 @@ impl Watched {
         watched
     }
 
+    /// Where the sentinel listens.
+    #[must_use]
+    pub fn sentinel_port(&self) -> u16 {
+        self.sentinel.port
+    }
+
     /// The URL of the sentinel.
     #[must_use]
     pub fn sentinel_url(&self) -> String {

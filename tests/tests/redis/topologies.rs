@@ -3,16 +3,17 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use redis::ProtocolVersion;
-use redis::sentinel::{SentinelClient, SentinelServerType};
+use redis::sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType};
+use redis::{ConnectionAddr, ProtocolVersion};
 use tests::servers::redis::{Watched, shared_cluster, shared_url, try_ask};
 use tests::{DEADLINE, soon, wall_micros};
 use verrou::drivers::{RedisStore, RedisWarning};
 use verrou::{LockFactory, LockGuard};
 
 fn sentinel(watched: &Watched) -> SentinelClient {
-    let urls = vec![watched.sentinel_url()];
-    SentinelClient::build(urls, "locks", None, SentinelServerType::Master).unwrap()
+    let address = ConnectionAddr::Tcp("127.0.0.1".to_owned(), watched.sentinel_port());
+    let builder = SentinelClientBuilder::new([address], "locks", SentinelServerType::Master);
+    builder.unwrap().build().unwrap()
 }
 
 /// Tries until the store works again.
