@@ -2,6 +2,7 @@
 
 pub mod mariadb;
 pub mod postgres;
+pub mod redis;
 
 use std::io::{BufRead as _, BufReader};
 use std::net::{Ipv4Addr, TcpListener};

@@ -34,6 +34,9 @@ pub mod decisions {
     #[doc = include_str!("docs/decisions/0005-a-hand-over-can-fail.md")]
     pub mod d0005_a_hand_over_can_fail {}
 
+    #[doc = include_str!("docs/decisions/0006-redis-wakes-those-who-were-seen-waiting.md")]
+    pub mod d0006_redis_wakes_those_who_were_seen_waiting {}
+
     #[doc = include_str!("docs/decisions/0007-postgres-notifies-marked-rows.md")]
     pub mod d0007_postgres_notifies_marked_rows {}
 

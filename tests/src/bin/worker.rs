@@ -22,7 +22,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use tests::{Resource, wall_micros};
-use verrou::drivers::{MySqlStore, PostgresStore, SqliteStore};
+use verrou::drivers::{MySqlStore, PostgresStore, RedisStore, SqliteStore};
 use verrou::{Verrou, Wait};
 
 type Outcome = Result<(), Box<dyn Error + Send + Sync>>;
@@ -36,6 +36,7 @@ async fn main() -> Outcome {
     let builder = match url.split_once(':') {
         Some(("mysql", _)) => builder.store("locks", MySqlStore::connect(url).await?),
         Some(("postgres", _)) => builder.store("locks", PostgresStore::connect(url).await?),
+        Some(("redis" | "rediss", _)) => builder.store("locks", RedisStore::connect(url).await?),
         _ => builder.store("locks", SqliteStore::connect(url).await?),
     };
     let verrou = builder.build()?;

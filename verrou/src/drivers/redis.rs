@@ -1,0 +1,598 @@
+//! Locks on a Redis server.
+
+mod address;
+mod answers;
+mod connections;
+mod failure;
+mod scripts;
+mod setup;
+mod watcher;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::aio::ConnectionManager;
+use redis::sentinel::SentinelClient;
+use redis::{Client, ProtocolVersion, RedisError, Value};
+
+use self::address::{client_at, tuned};
+use self::answers::{acquired, adopted, holding, reply, scanned};
+use self::connections::{Connections, PATIENCE, Source};
+use self::failure::{failure, is_of_no_use, outcome, store_error};
+use self::scripts::{Call, Names};
+use self::setup::Allowed;
+pub use self::setup::RedisWarning;
+use self::watcher::Watcher;
+use crate::error::{Error, Outcome};
+use crate::store::{
+    AcquireRequest, Acquired, AdoptRequest, Adopted, Capabilities, ForceReleaseRequest, Holding,
+    InspectRequest, Listed, LockStore, ReleaseRequest, RenewRequest, Reply, Sent, StoreError,
+    StoredKey, Watch,
+};
+
+const DRIVER: &str = "redis";
+
+/// How many names one step of a listing asks for.
+const SCAN_STEP: u32 = 1000;
+
+/// How long the counter of a free key is kept, unless the builder says otherwise.
+const DEFAULT_GRACE: Duration = Duration::from_secs(600);
+
+/// Locks on a Redis server (6.0 or newer, or one that speaks like it), in one round trip an operation.
+///
+/// Choose it for processes on several machines that have a Redis, and for short waits: it is the fastest of the drivers
+/// with a server, and the one that forgets most easily. What must not happen twice after a failover belongs behind the
+/// token, or into a database that keeps its writes.
+///
+/// A URL is `redis://[user][:password]@host[:port][/database][?protocol=resp3]`, `rediss://` for TLS (a feature `tls-..`), or
+/// `redis+unix:///path`. Special characters of a password are written `%XX`. Clones share their connections: one for each
+/// runtime that calls, one for the thread that renews leases, and one more while somebody waits.
+///
+/// # Options
+/// [`RedisStore::builder`], [`from_client`](RedisStore::from_client),
+/// [`from_connection_manager`](RedisStore::from_connection_manager), [`from_sentinel`](RedisStore::from_sentinel) and
+/// `from_cluster_client` (feature `redis-cluster`) take the [time to connect](RedisBuilder::connect_timeout), the [prefix of
+/// the keys](RedisBuilder::prefix), the [time a token is remembered](RedisBuilder::token_grace), the
+/// [protocol](RedisBuilder::protocol), and what is refused otherwise: an
+/// [evicting server](RedisBuilder::allow_eviction), a [replica](RedisBuilder::allow_replica). What else weakens the locks of a
+/// server is told by [`warnings`](RedisStore::warnings).
+///
+/// # Statements
+/// One script for each operation, by `EVALSHA`; a server that was restarted gets it once in full. A lock is the key
+/// `<prefix>:{k<namespace>:<key>}lock`, with its counter `..fence` and, while somebody waits, `..waiters` in the same slot of a
+/// cluster. All three expire by themselves: the counter when the clock is past the last token by the grace, so that a
+/// million keys of one use leave nothing behind. A release publishes on one of the channels `<prefix>:wake:<0 to 15>`, and only if
+/// somebody has lately found the key taken. The user needs `+@scripting +@read +@write +@pubsub +time +info +ping` on `~<prefix>:*`
+/// and `&<prefix>:wake:*`.
+///
+/// # What it holds through
+///
+/// | | |
+/// |---|---|
+/// | exclusion holds through | the death of any client, a frozen server, lost connections, `SCRIPT FLUSH`; with `appendonly yes` the death of the server's process |
+/// | may break on | a failover or a power cut that takes the last writes back, a restart without an append-only file, `FLUSHALL`, an evicting `maxmemory-policy`, a step of the server's clock |
+/// | the token survives | release, expiry and force release; a restart, a flush and a failover by its floor at the server's clock, unless that is set back by more than the grace |
+/// | clock | the server's wall clock |
+/// | scope | who uses the same server and database, with the same prefix |
+///
+/// # Errors
+/// [`Error::Connect`] with the [kind](crate::ConnectKind) of what is wrong with the server, before any lock is taken;
+/// [`Error::InvalidOption`] for a prefix or time that cannot be used.
+///
+/// # Examples
+/// ```no_run
+/// use verrou::{LockFactory, drivers::RedisStore};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), verrou::Error> {
+/// let store = RedisStore::connect("redis://127.0.0.1/").await?;
+/// for warning in store.warnings() {
+///     eprintln!("{warning}");
+/// }
+/// let guard = LockFactory::new(store).create_lock("report").acquire().await?;
+/// guard.release().await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct RedisStore {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    connections: Connections,
+    names: Arc<Names>,
+    watcher: Arc<Watcher>,
+    warnings: Arc<[RedisWarning]>,
+    /// Whether those who wait can be told.
+    wakes: bool,
+    /// A sibling leaves the watcher alone when it is closed.
+    sibling: bool,
+}
+
+impl RedisStore {
+    /// Connects to the server at `url`, and checks that it can keep locks.
+    ///
+    /// Needs a tokio runtime with I/O and timers.
+    ///
+    /// # Errors
+    /// As [`RedisStore`] says.
+    pub async fn connect(url: &str) -> Result<Self, Error> {
+        Self::builder(url).connect().await
+    }
+
+    /// A store on the server at `url`, with options.
+    pub fn builder(url: &str) -> RedisBuilder {
+        RedisBuilder::new(Target::Url(url.to_owned()))
+    }
+
+    /// A store that makes its connections from `client`, with options; [`connect`](RedisBuilder::connect) sets it up.
+    pub fn from_client(client: Client) -> RedisBuilder {
+        RedisBuilder::on(Source::Client(client))
+    }
+
+    /// A store whose calls go over the application's `manager`; renewals and wake-ups have connections from `client`.
+    ///
+    /// Both must lead to the same server, as the same user. Set a `response_timeout` of the manager no shorter than the
+    /// request timeout of verrou, or none: a call that it ends early has an unknown outcome.
+    pub fn from_connection_manager(client: Client, manager: ConnectionManager) -> RedisBuilder {
+        RedisBuilder::on(Source::Manager(client, manager))
+    }
+
+    /// A store on the primary that the sentinels of `client` name, asked again whenever a connection is made.
+    ///
+    /// The client must have been built for the primary (`SentinelServerType::Master`).
+    pub fn from_sentinel(client: SentinelClient) -> RedisBuilder {
+        let client = Arc::new(tokio::sync::Mutex::new(client));
+        RedisBuilder::on(Source::Sentinel(client))
+    }
+
+    /// A store on a cluster, with options; [`connect`](RedisBuilder::connect) sets it up.
+    ///
+    /// Keys are spread over the slots, each with its counter in one. Give the client RESP3
+    /// (`ClusterClientBuilder::use_protocol`): without it nobody can be told of a release, and waiters poll. A release tells
+    /// all nodes. [Listing](LockStore::list) is not supported.
+    #[cfg(feature = "redis-cluster")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "redis-cluster")))]
+    pub fn from_cluster_client(client: redis::cluster::ClusterClient) -> RedisBuilder {
+        RedisBuilder::on(Source::Cluster(Box::new(client)))
+    }
+
+    /// What was found to weaken the locks of this server, when it was connected to. Worth a line in the log.
+    #[must_use]
+    pub fn warnings(&self) -> &[RedisWarning] {
+        &self.inner.warnings
+    }
+}
+
+impl LockStore for RedisStore {
+    async fn acquire(&self, request: AcquireRequest) -> Result<Acquired, StoreError> {
+        let inner = &*self.inner;
+        let call = inner.names.acquire(&request);
+        acquired(&inner.call(&request.sent, &call, PATIENCE).await?)
+    }
+
+    async fn renew(&self, request: RenewRequest) -> Result<Reply, StoreError> {
+        let inner = &*self.inner;
+        let call = inner.names.renew(&request);
+        let patience = patience(request.ttl);
+        reply(&inner.call(&request.sent, &call, patience).await?)
+    }
+
+    async fn adopt(&self, request: AdoptRequest) -> Result<Adopted, StoreError> {
+        let inner = &*self.inner;
+        let call = inner.names.adopt(&request);
+        adopted(&inner.call(&request.sent, &call, PATIENCE).await?)
+    }
+
+    async fn release(&self, request: ReleaseRequest) -> Result<Reply, StoreError> {
+        let inner = &*self.inner;
+        let call = inner.names.release(&request);
+        let (answer, doubt) = inner.attempt(&request.sent, &call, PATIENCE).await?;
+        match reply(&answer)? {
+            // The first attempt has released it, and its answer was lost.
+            Reply::NotHeld if doubt => Ok(Reply::Done),
+            reply => Ok(reply),
+        }
+    }
+
+    async fn inspect(&self, request: InspectRequest) -> Result<Option<Holding>, StoreError> {
+        let inner = &*self.inner;
+        let call = inner.names.inspect(&request.key);
+        holding(inner.call(&request.sent, &call, PATIENCE).await?)
+    }
+
+    async fn force_release(&self, request: ForceReleaseRequest) -> Result<bool, StoreError> {
+        let inner = &*self.inner;
+        let call = inner.names.force_release(&request.key);
+        let (answer, doubt) = inner.attempt(&request.sent, &call, PATIENCE).await?;
+        match reply(&answer)? {
+            Reply::NotHeld if doubt => Err(StoreError::unknown(failure(
+                "the key is free, but the answer that says since when was lost",
+            ))),
+            reply => Ok(reply == Reply::Done),
+        }
+    }
+
+    async fn renew_many(&self, requests: Vec<RenewRequest>) -> Vec<Result<Reply, StoreError>> {
+        let inner = &*self.inner;
+        if inner.connections.is_cluster() || requests.len() < 2 {
+            let renewals = requests.into_iter().map(|request| self.renew(request));
+            return together(renewals.collect()).await;
+        }
+        let patience = requests
+            .iter()
+            .map(|request| patience(request.ttl))
+            .min()
+            .unwrap_or(PATIENCE);
+        let calls: Vec<Call> = requests
+            .iter()
+            .map(|request| inner.names.renew(request))
+            .collect();
+        let sent: Vec<&Sent> = requests.iter().map(|request| &request.sent).collect();
+        match inner.call_all(&sent, &calls, patience).await {
+            Ok(answers) => answers
+                .into_iter()
+                .map(|answer| answer.and_then(|answer| reply(&answer)))
+                .collect(),
+            Err(error) => requests.iter().map(|_| Err(error.clone())).collect(),
+        }
+    }
+
+    fn watch(&self, key: &StoredKey) -> Watch {
+        if !self.inner.wakes {
+            return Watch::none();
+        }
+        self.inner.watcher.watch(key)
+    }
+
+    async fn list(&self, prefix: String) -> Result<Vec<Listed>, StoreError> {
+        let inner = &*self.inner;
+        if inner.connections.is_cluster() {
+            return Err(StoreError::unsupported("listing keys"));
+        }
+        let pattern = inner.names.pattern(&prefix);
+        let mut listed = BTreeMap::new();
+        let mut cursor = b"0".to_vec();
+        loop {
+            let mut scan = redis::cmd("SCAN");
+            scan.arg(&cursor).arg("MATCH").arg(&pattern);
+            scan.arg("COUNT").arg(SCAN_STEP);
+            let link = inner.connections.checkout(PATIENCE).await?;
+            let answer = link.command(scan).await;
+            let answer = answer.map_err(|error| inner.failed(&link, &error, false))?;
+            let (next, names) = scanned(answer)?;
+            let keys = names.iter().filter_map(|name| inner.names.key_of(name));
+            let keys: Vec<StoredKey> = keys
+                .filter(|key| key.as_str().starts_with(&prefix))
+                .collect();
+            if !keys.is_empty() {
+                let calls: Vec<Call> = keys.iter().map(|key| inner.names.inspect(key)).collect();
+                let answers = inner.call_all(&[], &calls, PATIENCE).await?;
+                for (key, answer) in keys.into_iter().zip(answers) {
+                    if let Some(holding) = holding(answer?)? {
+                        // A scan may name a key twice.
+                        listed.insert(key.clone(), Listed::new(key, holding));
+                    }
+                }
+            }
+            if next == b"0" {
+                return Ok(listed.into_values().collect());
+            }
+            cursor = next;
+        }
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        let mut capabilities = Capabilities::new(DRIVER);
+        if self.inner.wakes {
+            capabilities = capabilities.watch();
+        }
+        if !self.inner.connections.is_cluster() {
+            capabilities = capabilities.list();
+        }
+        capabilities
+    }
+
+    fn for_keeper(&self) -> Option<Self> {
+        let inner = &*self.inner;
+        Some(Self {
+            inner: Arc::new(Inner {
+                connections: inner.connections.sibling(),
+                names: inner.names.clone(),
+                watcher: inner.watcher.clone(),
+                warnings: inner.warnings.clone(),
+                wakes: inner.wakes,
+                sibling: true,
+            }),
+        })
+    }
+
+    async fn close(&self) {
+        if !self.inner.sibling {
+            self.inner.watcher.close();
+        }
+        self.inner.connections.close();
+    }
+}
+
+impl std::fmt::Debug for RedisStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // No URL: it may have a password.
+        f.debug_struct("RedisStore").finish_non_exhaustive()
+    }
+}
+
+impl Inner {
+    /// One script.
+    async fn call(
+        &self,
+        sent: &Sent,
+        call: &Call,
+        patience: Duration,
+    ) -> Result<Value, StoreError> {
+        let (answer, _) = self.attempt(sent, call, patience).await?;
+        Ok(answer)
+    }
+
+    /// One script. A call whose connection was found dead is made once more, on another: then the answer comes with
+    /// whether it may have been executed before.
+    async fn attempt(
+        &self,
+        sent: &Sent,
+        call: &Call,
+        patience: Duration,
+    ) -> Result<(Value, bool), StoreError> {
+        let link = self.connections.checkout(patience).await?;
+        sent.mark();
+        let error = match link.run(call).await {
+            Ok(answer) => return Ok((answer, false)),
+            Err(error) => error,
+        };
+        let Some(doubt) = self.may_repeat(&link, &error) else {
+            return Err(self.failed(&link, &error, false));
+        };
+        let link = self.another(patience, doubt).await?;
+        match link.run(call).await {
+            Ok(answer) => Ok((answer, doubt)),
+            Err(error) => Err(self.failed(&link, &error, doubt)),
+        }
+    }
+
+    /// Several scripts in one round trip, each with its own answer, in order.
+    async fn call_all(
+        &self,
+        sent: &[&Sent],
+        calls: &[Call],
+        patience: Duration,
+    ) -> Result<Vec<Result<Value, StoreError>>, StoreError> {
+        let by_hash = || calls.iter().map(Call::by_hash).collect();
+        let mut link = self.connections.checkout(patience).await?;
+        sent.iter().for_each(|sent| sent.mark());
+        let answers = match link.commands(by_hash()).await {
+            Ok(answers) => answers,
+            Err(error) => {
+                let Some(doubt) = self.may_repeat(&link, &error) else {
+                    return Err(self.failed(&link, &error, false));
+                };
+                link = self.another(patience, doubt).await?;
+                let answers = link.commands(by_hash()).await;
+                answers.map_err(|error| self.failed(&link, &error, doubt))?
+            }
+        };
+        let mut settled = Vec::with_capacity(answers.len());
+        for (call, answer) in calls.iter().zip(answers) {
+            let answer = match answer {
+                Err(error) if failure::is_unknown_script(&error) => link.run(call).await,
+                answer => answer,
+            };
+            settled.push(answer.map_err(|error| self.failed(&link, &error, false)));
+        }
+        Ok(settled)
+    }
+
+    /// Whether to make a call again that failed so; then, whether it may have been executed already.
+    fn may_repeat(&self, link: &connections::Link, error: &RedisError) -> Option<bool> {
+        if !is_of_no_use(error) {
+            return None;
+        }
+        self.connections.discard(link);
+        Some(outcome(error, self.connections.is_cluster()) != Outcome::NotApplied)
+    }
+
+    /// A connection in place of a dead one.
+    async fn another(
+        &self,
+        patience: Duration,
+        doubt: bool,
+    ) -> Result<connections::Link, StoreError> {
+        let link = self.connections.checkout(patience).await;
+        link.map_err(|why| match StoreError::from(why) {
+            error if doubt => StoreError::unknown(std::sync::Arc::clone(error.cause())),
+            error => error,
+        })
+    }
+
+    fn failed(&self, link: &connections::Link, error: &RedisError, doubt: bool) -> StoreError {
+        if is_of_no_use(error) {
+            self.connections.discard(link);
+        }
+        store_error(error, self.connections.is_cluster(), doubt)
+    }
+}
+
+/// Waits for all of `futures` at the same time.
+async fn together<T>(futures: Vec<impl Future<Output = T>>) -> Vec<T> {
+    let mut under_way: Vec<_> = futures
+        .into_iter()
+        .map(|one| (Box::pin(one), None))
+        .collect();
+    std::future::poll_fn(|cx| {
+        let mut open = false;
+        for (future, output) in &mut under_way {
+            if output.is_none() {
+                match future.as_mut().poll(cx) {
+                    std::task::Poll::Ready(ready) => *output = Some(ready),
+                    std::task::Poll::Pending => open = true,
+                }
+            }
+        }
+        if open {
+            std::task::Poll::Pending
+        } else {
+            std::task::Poll::Ready(())
+        }
+    })
+    .await;
+    under_way
+        .into_iter()
+        .filter_map(|(_, output)| output)
+        .collect()
+}
+
+/// A connection that does not answer a renewal must be given up while there is time for another.
+fn patience(ttl: Duration) -> Duration {
+    (ttl / 8).clamp(Duration::from_millis(5), PATIENCE)
+}
+
+/// A [`RedisStore`] that is not connected yet.
+#[must_use = "nothing happens before `connect`"]
+pub struct RedisBuilder {
+    target: Target,
+    prefix: String,
+    grace: Duration,
+    connect_timeout: Duration,
+    protocol: Option<ProtocolVersion>,
+    allowed: Allowed,
+}
+
+enum Target {
+    Url(String),
+    Source(Box<Source>),
+}
+
+impl RedisBuilder {
+    fn on(source: Source) -> Self {
+        Self::new(Target::Source(Box::new(source)))
+    }
+
+    fn new(target: Target) -> Self {
+        Self {
+            target,
+            prefix: "verrou".to_owned(),
+            grace: DEFAULT_GRACE,
+            connect_timeout: Duration::from_secs(2),
+            protocol: None,
+            allowed: Allowed::default(),
+        }
+    }
+
+    /// What the names of all keys and channels of this store begin with; by default `verrou`.
+    ///
+    /// Stores exclude each other only if they have the same prefix.
+    pub fn prefix(mut self, prefix: &str) -> Self {
+        prefix.clone_into(&mut self.prefix);
+        self
+    }
+
+    /// How long the counter of a free key is kept after its last use; by default 10 minutes.
+    ///
+    /// After that its next token comes from the server's clock alone, so keep this longer than the clock could be set
+    /// back, by hand or by a failover to a server whose clock is behind. Each key that was used in this time takes some
+    /// 120 bytes of the server.
+    pub fn token_grace(mut self, grace: Duration) -> Self {
+        self.grace = grace;
+        self
+    }
+
+    /// How long a connection may take, all in it; by default 2 s.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// The protocol of the connections for calls; by default that of the URL or client, which is RESP2 unless told
+    /// otherwise. Not for a connection manager, sentinels or a cluster, which are given theirs where they are built.
+    pub fn protocol(mut self, protocol: ProtocolVersion) -> Self {
+        self.protocol = Some(protocol);
+        self
+    }
+
+    /// Whether to take a server whose `maxmemory-policy` may evict keys; by default it is refused.
+    ///
+    /// Such a server may drop a held lock when its memory is full: then a key has two holders.
+    pub fn allow_eviction(mut self, allow: bool) -> Self {
+        self.allowed.eviction = allow;
+        self
+    }
+
+    /// Whether to take a replica, to look who holds what; by default it is refused. It grants nothing.
+    pub fn allow_replica(mut self, allow: bool) -> Self {
+        self.allowed.replica = allow;
+        self
+    }
+
+    /// Connects, and checks within the time to connect that the server can keep locks: version, role, eviction, rights.
+    ///
+    /// Needs a tokio runtime with I/O and timers. May be dropped at any time; what is left then is a key of ours for 2 s.
+    ///
+    /// # Errors
+    /// As [`RedisStore`] says; [`Error::InvalidOption`] also for a `connect_timeout` of 0 or a `protocol` where none is
+    /// taken.
+    pub async fn connect(self) -> Result<RedisStore, Error> {
+        let names = Arc::new(Names::new(&self.prefix, self.grace)?);
+        if self.connect_timeout.is_zero() {
+            return Err(Error::invalid_option(
+                "connect_timeout",
+                "a connection takes some time",
+            ));
+        }
+        #[cfg(feature = "tls-rustls")]
+        connections::ensure_crypto();
+        let source = match self.target {
+            Target::Url(url) => Source::Client(client_at(&url)?),
+            Target::Source(source) => *source,
+        };
+        let source = match (source, self.protocol) {
+            (Source::Client(client), protocol) => Source::Client(tuned(&client, protocol)?),
+            (_, Some(_)) => {
+                return Err(Error::invalid_option(
+                    "protocol",
+                    "it is given where the connection manager, sentinel or cluster client is built",
+                ));
+            }
+            (Source::Manager(client, manager), None) => {
+                Source::Manager(tuned(&client, None)?, manager)
+            }
+            (source, None) => source,
+        };
+        let connections = Connections::new(source, self.connect_timeout);
+        let limit = self.connect_timeout;
+        let warnings = setup::check(&connections, &self.prefix, self.allowed, limit).await?;
+        let wakes = connections.can_listen(&names.channel(0)).await;
+        let watcher = Watcher::new(connections.sibling(), &names);
+        Ok(RedisStore {
+            inner: Arc::new(Inner {
+                connections,
+                names,
+                watcher: Arc::new(watcher),
+                warnings: warnings.into(),
+                wakes,
+                sibling: false,
+            }),
+        })
+    }
+}
+
+impl std::fmt::Debug for RedisBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RedisBuilder")
+            .field("prefix", &self.prefix)
+            .field("token_grace", &self.grace)
+            .field("connect_timeout", &self.connect_timeout)
+            .field("protocol", &self.protocol)
+            .field("allow_eviction", &self.allowed.eviction)
+            .field("allow_replica", &self.allowed.replica)
+            .finish_non_exhaustive()
+    }
+}
