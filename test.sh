@@ -1,5 +1,9 @@
 #!/usr/bin/env bash
-# The whole suite. Needs a Rust toolchain and a C compiler (for the SQLite that is built in), and nothing else.
+# The whole suite. Needs a Rust toolchain; installs what else is missing where it can: a C compiler, Redis, Postgres with
+# pgbouncer, MariaDB. The tests start servers of their own on the loopback; nothing that runs already is touched.
+#
+#   VERROU_TEST_SKIP=mysql,postgres,redis     leaves these out, and says so in the last line
+#   VERROU_TEST_REDIS_URL=.. (POSTGRES, MYSQL)  uses a server of yours for the contract suite
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -10,32 +14,66 @@ missing() {
     exit 1
 }
 
+skips() { case ",${VERROU_TEST_SKIP:-}," in *",$1,"*) return 0 ;; *) return 1 ;; esac; }
+
+# Debian keeps the programs of Postgres off the path.
+have() { command -v "$1" >/dev/null || compgen -G "/usr/lib/postgresql/*/bin/$1" >/dev/null || [ -x "/usr/sbin/$1" ]; }
+
 command -v cargo >/dev/null || missing 'a Rust toolchain, 1.94 or later' 'see https://rustup.rs'
 
-# The C compiler is the one thing that the system's package manager may have to bring.
-if ! command -v cc >/dev/null && ! command -v gcc >/dev/null && ! command -v clang >/dev/null; then
-    if [ "$(uname -s)" = Darwin ]; then
-        missing 'a C compiler' 'xcode-select --install'
-    elif command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
-        say 'installing a C compiler'
-        apt-get update -q && apt-get install -qy --no-install-recommends gcc libc6-dev
-    elif command -v apt-get >/dev/null && sudo -n true 2>/dev/null; then
-        say 'installing a C compiler'
-        sudo apt-get update -q && sudo apt-get install -qy --no-install-recommends gcc libc6-dev
+debian=() brew=()
+want() { # PROGRAM DEBIAN-PACKAGE BREW-PACKAGE
+    have "$1" || { debian+=("$2"); brew+=("$3"); }
+}
+if ! have cc && ! have gcc && ! have clang; then
+    debian+=(gcc libc6-dev) brew+=(gcc)
+fi
+if ! skips redis; then
+    want redis-server redis-server redis
+    want redis-sentinel redis-sentinel redis
+    want openssl openssl openssl
+fi
+if ! skips postgres; then
+    want initdb postgresql postgresql
+    want pgbouncer pgbouncer pgbouncer
+fi
+if ! skips mysql; then
+    want mariadbd mariadb-server mariadb
+    want mariadb-install-db mariadb-server mariadb
+fi
+
+if [ ${#debian[@]} -gt 0 ]; then
+    if [ "$(uname -s)" = Darwin ] && command -v brew >/dev/null; then
+        say "installing ${brew[*]}"
+        brew install "${brew[@]}"
+    elif command -v apt-get >/dev/null && { [ "$(id -u)" = 0 ] || sudo -n true 2>/dev/null; }; then
+        say "installing ${debian[*]}"
+        root=()
+        [ "$(id -u)" = 0 ] || root=(sudo)
+        "${root[@]}" apt-get update -q
+        # In runlevel 1 the packages start no services: the tests bring their own servers up.
+        "${root[@]}" env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
+            apt-get install -qy --no-install-recommends "${debian[@]}"
+    elif [ "$(uname -s)" = Darwin ]; then
+        missing "${brew[*]}" "brew install ${brew[*]}"
     else
-        missing 'a C compiler' 'apt-get install gcc libc6-dev (Debian, Ubuntu)'
+        missing "${debian[*]}" "apt-get install ${debian[*]} (Debian, Ubuntu), or leave them out with VERROU_TEST_SKIP=mysql,postgres,redis"
     fi
 fi
 
-# One set of features for everything, so that nothing is built twice: the packages of the workspace ask for all of them.
+# One set of features for everything, so that nothing is built twice: the packages of the workspace ask for all of them,
+# but for `tls-native-tls`, which needs the system's OpenSSL.
 say 'unit tests, contract suite, process tests, compile tests, examples'
-cargo test --locked --workspace --all-features
+cargo test --locked --workspace --features tests/tls,examples/servers
 
 say 'the main job: a bank of four processes, without locks and with them'
 cargo run --locked -q -p examples --example transfer
 
 # What the tests above leave out here; each of them knows by itself.
 skipped=()
+for server in mysql postgres redis; do
+    if skips "$server"; then skipped+=("$server (VERROU_TEST_SKIP)"); fi
+done
 pinned=$(sed -n 's/^const PINNED: &str = "\(.*\)";$/\1/p' ui-tests/tests/ui.rs)
 compiler=$("${RUSTC:-rustc}" -V)
 case $compiler in

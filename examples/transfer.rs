@@ -4,6 +4,8 @@
 //! cargo run -p examples --example transfer                          the four-process run, locks in an SQLite file
 //! cargo run -p examples --example transfer -- --store sqlite:PATH   the same, with the locks in a file of your own
 //! cargo run -p examples --example transfer -- --store memory        the locked half, in one process
+//! cargo run -p examples --features servers --example transfer -- --store redis://127.0.0.1/
+//!                                                                   the locks on a server: redis, postgres, mysql
 //! ```
 //!
 //! Each transfer reads both balances, thinks, and writes both: no transaction. That is a race, in one process as well as
@@ -27,6 +29,8 @@ use sqlx::sqlite::{
 };
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
+#[cfg(feature = "servers")]
+use verrou::drivers;
 use verrou::drivers::{MemoryStore, SqliteStore};
 use verrou::{Verrou, locked};
 
@@ -36,6 +40,8 @@ const TRANSFERS_PER_TASK: u64 = 40;
 const TRANSFERS: u64 = PROCESSES * TASKS * TRANSFERS_PER_TASK;
 const ACCOUNTS: i64 = 20;
 const OPENING_BALANCE: i64 = 1_000;
+/// Tells a worker the URL of its store; empty for no locks.
+const LOCKS: &str = "VERROU_TRANSFER_LOCKS";
 
 /// The lock is taken on both accounts before the body begins, and released after it has ended. Returns how long it
 /// waited for them.
@@ -159,11 +165,10 @@ async fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let outcome = match arguments.as_slice() {
-        ["--worker", bank, locks, number] => return worker(bank, locks, number).await,
+        ["--worker", bank, number] => return worker(bank, number).await,
         [] => in_processes(None).await,
         ["--store", "memory"] => in_memory().await,
-        ["--store", url] if url.starts_with("sqlite:") => in_processes(Some(url)).await,
-        ["--store", url] => Err(BankError::Usage(unknown_store(url))),
+        ["--store", url] => in_processes(Some(url)).await,
         // Not repeated: they may hold a password.
         _ => Err(BankError::Usage("cannot read the arguments".to_owned())),
     };
@@ -176,9 +181,36 @@ async fn main() -> ExitCode {
     }
 }
 
+/// The store that `url` names, under the name `locks`.
+async fn open_store(url: &str) -> Result<Verrou, BankError> {
+    let builder = Verrou::builder();
+    let builder = match url.split_once(':') {
+        Some(("sqlite", _)) => builder.store("locks", SqliteStore::connect(url).await?),
+        #[cfg(feature = "servers")]
+        Some(("redis" | "rediss", _)) => {
+            builder.store("locks", drivers::RedisStore::connect(url).await?)
+        }
+        #[cfg(feature = "servers")]
+        Some(("postgres" | "postgresql", _)) => {
+            builder.store("locks", drivers::PostgresStore::connect(url).await?)
+        }
+        #[cfg(feature = "servers")]
+        Some(("mysql" | "mariadb", _)) => {
+            builder.store("locks", drivers::MySqlStore::connect(url).await?)
+        }
+        _ => return Err(BankError::Usage(unknown_store(url))),
+    };
+    Ok(builder.build()?)
+}
+
 /// Names no more of a URL than its scheme: the rest may hold a password.
 fn unknown_store(url: &str) -> String {
     match url.split_once("://") {
+        Some((scheme, _)) if ["redis", "rediss", "postgres", "mysql"].contains(&scheme) => {
+            format!(
+                "`{scheme}` needs `cargo run -p examples --features servers --example transfer -- ..`"
+            )
+        }
         Some((scheme, _)) if scheme.bytes().all(|byte| byte.is_ascii_alphanumeric()) => {
             format!("unknown store `{scheme}`")
         }
@@ -195,8 +227,8 @@ async fn in_processes(locks: Option<&str>) -> Result<Vec<Report>, BankError> {
         || format!("sqlite:{}", folder.0.join("locks.db").display()),
         str::to_owned,
     );
-    // A lock file that cannot be used is told here, once, and not by each worker.
-    drop(SqliteStore::connect(&locks).await?);
+    // A store that cannot be used is told here, once, and not by each worker.
+    open_store(&locks).await?.shutdown().await?;
     println!(
         "{PROCESSES} processes x {TASKS} tasks, {TRANSFERS} transfers between {ACCOUNTS} accounts\n"
     );
@@ -274,25 +306,20 @@ async fn in_memory() -> Result<Vec<Report>, BankError> {
 
 fn spawn_worker(bank: &Path, locks: &str, number: u64) -> Result<Child, BankError> {
     let mut command = Command::new(std::env::current_exe()?);
-    command
-        .arg("--worker")
-        .arg(bank)
-        .arg(locks)
-        .arg(number.to_string());
+    command.arg("--worker").arg(bank).arg(number.to_string());
+    // Not an argument: those can be read by everybody on the machine.
+    command.env(LOCKS, locks);
     Ok(command.stdout(Stdio::piped()).kill_on_drop(true).spawn()?)
 }
 
 /// One of the four processes. Says `.` for each transfer, and its longest wait at the end.
-async fn worker(bank: &str, locks: &str, number: &str) -> ExitCode {
+async fn worker(bank: &str, number: &str) -> ExitCode {
     let work = async {
+        let locks = std::env::var(LOCKS).unwrap_or_default();
         let bank = std::sync::Arc::new(Bank::open(Path::new(bank)).await?);
         let locked = !locks.is_empty();
         if locked {
-            verrou::init(
-                Verrou::builder()
-                    .store("sqlite", SqliteStore::connect(locks).await?)
-                    .build()?,
-            )?;
+            verrou::init(open_store(&locks).await?)?;
         }
         let number: u64 = number.parse().map_err(|_| BankError::Worker)?;
         let mut tasks = tokio::task::JoinSet::new();
@@ -524,7 +551,7 @@ impl fmt::Display for BankError {
             Self::Io(error) => write!(f, "{error}"),
             Self::Usage(what) => write!(
                 f,
-                "{what}; give `--store memory`, `--store sqlite:PATH` or nothing"
+                "{what}; give `--store memory`, `--store sqlite:PATH`, the URL of a server, or nothing"
             ),
             Self::Worker => f.write_str("a worker process failed; see what it wrote above"),
         }

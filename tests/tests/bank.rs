@@ -5,6 +5,7 @@
 use std::process::Stdio;
 use std::time::Duration;
 
+use tests::servers::{self, is_skipped};
 use tokio::process::Command;
 
 /// Long enough to build the example on a slow machine.
@@ -14,7 +15,17 @@ const DEADLINE: Duration = Duration::from_secs(600);
 async fn transfer(arguments: &[&str]) -> (Option<i32>, String) {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
-        .args(["run", "-q", "-p", "examples", "--example", "transfer", "--"])
+        .args([
+            "run",
+            "-q",
+            "-p",
+            "examples",
+            "--features",
+            "servers",
+            "--example",
+            "transfer",
+            "--",
+        ])
         .args(arguments)
         .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
         .stdin(Stdio::null())
@@ -33,6 +44,10 @@ async fn transfer(arguments: &[&str]) -> (Option<i32>, String) {
 async fn the_bank_says_what_it_cannot_use_and_keeps_every_coin_in_memory() {
     for (arguments, phrase) in [
         (["--store", "x://user:canary@h"], "unknown store `x`"),
+        (
+            ["--store", "redis://user:canary@127.0.0.1:1/"],
+            "could not set up the redis store",
+        ),
         (["--store", "canary"], "unknown store"),
         (
             ["--storage", "x://user:canary@h"],
@@ -52,4 +67,33 @@ async fn the_bank_says_what_it_cannot_use_and_keeps_every_coin_in_memory() {
     let (code, text) = transfer(&["--store", "memory"]).await;
     assert_eq!(code, Some(0), "{text}");
     assert!(text.contains("every coin is there"), "{text}");
+}
+
+/// The four-process run with its locks on a server.
+async fn keeps_every_coin(url: &str) {
+    let (code, text) = transfer(&["--store", url]).await;
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("every coin is there"), "{text}");
+}
+
+#[tokio::test]
+async fn four_processes_keep_every_coin_on_redis() {
+    if !is_skipped("redis") {
+        keeps_every_coin(&servers::redis::shared_url()).await;
+    }
+}
+
+#[tokio::test]
+async fn four_processes_keep_every_coin_on_postgres() {
+    if !is_skipped("postgres") {
+        keeps_every_coin(&servers::postgres::shared_url()).await;
+    }
+}
+
+#[tokio::test]
+async fn four_processes_keep_every_coin_on_mysql() {
+    if !is_skipped("mysql") {
+        let server = servers::mariadb::MariaDb::for_tests().await;
+        keeps_every_coin(&server.database("").await).await;
+    }
 }

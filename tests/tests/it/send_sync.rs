@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use verrou::drivers::{MemoryStore, SqliteBuilder, SqliteStore};
+use verrou::drivers::{
+    MemoryStore, MySqlBuilder, MySqlStore, PostgresBuilder, PostgresStore, RedisBuilder,
+    RedisStore, RedisWarning, SqliteBuilder, SqliteStore,
+};
 use verrou::store::{
     AcquireRequest, Acquired, AdoptRequest, Adopted, Capabilities, ForceReleaseRequest, Holding,
     InspectRequest, Listed, Owner, ReleaseRequest, RenewRequest, Reply, Sent, StoreError,
@@ -49,10 +52,17 @@ fn every_public_type_is_send_sync_and_unpin() {
         LockGuard,
         LockOptions,
         MemoryStore,
+        MySqlBuilder,
+        MySqlStore,
         OnLost,
         Op,
         Outcome,
         Owner,
+        PostgresBuilder,
+        PostgresStore,
+        RedisBuilder,
+        RedisStore,
+        RedisWarning,
         ReleaseRequest,
         RenewRequest,
         Reply,
@@ -155,6 +165,9 @@ async fn every_public_future_is_send() {
     let serialized = guard.into_serialized().unwrap();
     send(&verrou.restore_lock(&serialized));
     send(&locks.restore_lock(&serialized));
+    send(&MySqlStore::connect("mysql:unused"));
+    send(&PostgresStore::connect("postgres:unused"));
+    send(&RedisStore::connect("redis:unused"));
     send(&SqliteStore::connect("sqlite:unused"));
     send(&SqliteStore::builder("sqlite:unused").connect());
     let folder = tests::Folder::new();
