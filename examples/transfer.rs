@@ -29,9 +29,9 @@ use sqlx::sqlite::{
 };
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
-#[cfg(feature = "servers")]
-use verrou::drivers;
 use verrou::drivers::{MemoryStore, SqliteStore};
+#[cfg(feature = "servers")]
+use verrou::drivers::{MySqlStore, PostgresStore, RedisStore};
 use verrou::{Verrou, locked};
 
 const PROCESSES: u64 = 4;
@@ -40,6 +40,7 @@ const TRANSFERS_PER_TASK: u64 = 40;
 const TRANSFERS: u64 = PROCESSES * TASKS * TRANSFERS_PER_TASK;
 const ACCOUNTS: i64 = 20;
 const OPENING_BALANCE: i64 = 1_000;
+const PATIENCE: Duration = Duration::from_secs(15);
 /// Tells a worker the URL of its store; empty for no locks.
 const LOCKS: &str = "VERROU_TRANSFER_LOCKS";
 
@@ -181,23 +182,36 @@ async fn main() -> ExitCode {
     }
 }
 
-/// The store that `url` names, under the name `locks`.
+/// The store that `url` names. Four processes and 32 tasks begin at the same moment, perhaps in a debug build on a small
+/// machine: so connecting and calls get more time than they have by default.
 async fn open_store(url: &str) -> Result<Verrou, BankError> {
-    let builder = Verrou::builder();
+    let builder = Verrou::builder().request_timeout(PATIENCE);
     let builder = match url.split_once(':') {
         Some(("sqlite", _)) => builder.store("locks", SqliteStore::connect(url).await?),
         #[cfg(feature = "servers")]
-        Some(("redis" | "rediss", _)) => {
-            builder.store("locks", drivers::RedisStore::connect(url).await?)
-        }
+        Some(("redis" | "rediss", _)) => builder.store(
+            "locks",
+            RedisStore::builder(url)
+                .connect_timeout(PATIENCE)
+                .connect()
+                .await?,
+        ),
         #[cfg(feature = "servers")]
-        Some(("postgres" | "postgresql", _)) => {
-            builder.store("locks", drivers::PostgresStore::connect(url).await?)
-        }
+        Some(("postgres" | "postgresql", _)) => builder.store(
+            "locks",
+            PostgresStore::builder(url)
+                .connect_timeout(PATIENCE)
+                .connect()
+                .await?,
+        ),
         #[cfg(feature = "servers")]
-        Some(("mysql" | "mariadb", _)) => {
-            builder.store("locks", drivers::MySqlStore::connect(url).await?)
-        }
+        Some(("mysql" | "mariadb", _)) => builder.store(
+            "locks",
+            MySqlStore::builder(url)
+                .connect_timeout(PATIENCE)
+                .connect()
+                .await?,
+        ),
         _ => return Err(BankError::Usage(unknown_store(url))),
     };
     Ok(builder.build()?)

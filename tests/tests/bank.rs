@@ -71,6 +71,9 @@ async fn the_bank_says_what_it_cannot_use_and_keeps_every_coin_in_memory() {
 
 /// The four-process run with its locks on a server.
 async fn keeps_every_coin(url: &str) {
+    // One at a time: each takes all that the machine has.
+    static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+    let _alone = ALONE.lock().await;
     let (code, text) = transfer(&["--store", url]).await;
     assert_eq!(code, Some(0), "{text}");
     assert!(text.contains("every coin is there"), "{text}");
