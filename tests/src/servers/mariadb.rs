@@ -77,7 +77,12 @@ impl MariaDb {
         let folder = Folder::new();
         let data = folder.file("data");
         let as_root = rustix::process::geteuid().is_root();
-        let mut arguments = vec!["--no-defaults".to_owned(), format!("--datadir={data}")];
+        let mut arguments = vec![
+            "--no-defaults".to_owned(),
+            format!("--datadir={data}"),
+            // A server that starts removes the temporary tables of others from a folder that they share, and they crash.
+            format!("--tmpdir={}", folder.path().display()),
+        ];
         if as_root {
             // It runs as root only if it is told to.
             arguments.push("--user=root".to_owned());
@@ -104,8 +109,6 @@ impl MariaDb {
             format!("--socket={}", folder.file("socket")),
             format!("--pid-file={}", folder.file("pid")),
             format!("--init-file={script}"),
-            // A server that starts removes the temporary tables of others from a folder that they share.
-            format!("--tmpdir={}", folder.path().display()),
             "--bind-address=127.0.0.1".to_owned(),
             "--skip-name-resolve".to_owned(),
             "--max-connections=400".to_owned(),
@@ -260,7 +263,12 @@ impl MariaDb {
 /// If the server does not answer.
 pub async fn pool(url: &str, connections: u32) -> MySqlPool {
     let options = MySqlPoolOptions::new().max_connections(connections);
-    match options.connect(url).await {
+    // It would try a server that is gone for as long as this.
+    match options
+        .acquire_timeout(Duration::from_secs(10))
+        .connect(url)
+        .await
+    {
         Ok(pool) => pool,
         Err(error) => panic!("cannot connect: {error}"),
     }
