@@ -1,8 +1,6 @@
 //! What the SQL drivers share: table names, and the numbers of a lease as columns take them.
 
 use std::time::Duration;
-#[cfg(feature = "sqlite")]
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::error::Error;
 use crate::store::StoreError;
@@ -43,7 +41,7 @@ impl Table {
         })
     }
 
-    #[cfg(feature = "sqlite")]
+    #[cfg(any(feature = "mysql", feature = "sqlite"))]
     pub(crate) fn schema(&self) -> Option<&str> {
         self.schema.as_deref()
     }
@@ -81,13 +79,10 @@ pub(crate) fn between(earlier: i64, later: i64) -> Duration {
     Duration::from_micros(u64::try_from(later.saturating_sub(earlier)).unwrap_or(0))
 }
 
-/// The wall clock of this machine in microseconds of UTC; a server has its own.
+/// The wall clock of this machine in microseconds of UTC, as a column takes it; a server has its own.
 #[cfg(feature = "sqlite")]
 pub(crate) fn wall_micros() -> i64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or(Duration::ZERO);
-    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+    i64::try_from(crate::clock::wall_micros()).unwrap_or(i64::MAX)
 }
 
 /// The token in a column.
