@@ -15,8 +15,8 @@ use sqlx::{MySqlPool, Row as _};
 use self::connections::{Answer, Checkout, Connections, Query};
 use self::errors::Reported;
 use self::statements::{Flavour, Leases, PURGES, RENEWALS, Statements};
-use self::watcher::Watcher;
-use crate::drivers::sql::{self, Table};
+use self::watcher::watcher;
+use crate::drivers::sql::{self, Lookout, Table};
 use crate::error::Error;
 use crate::store::{
     AcquireRequest, Acquired, AdoptRequest, Adopted, Capabilities, ForceReleaseRequest, Holding,
@@ -92,7 +92,7 @@ struct Inner {
     connections: Connections,
     statements: Arc<Statements>,
     flavour: Flavour,
-    watcher: Arc<Watcher>,
+    watcher: Arc<Lookout>,
     /// A sibling leaves the watcher alone when it is closed.
     sibling: bool,
 }
@@ -508,7 +508,7 @@ impl MySqlBuilder {
             Flavour::MariaDb if self.read_back => Flavour::ReadBack,
             flavour => flavour,
         };
-        let watcher = Arc::new(Watcher::new(&connections, &statements));
+        let watcher = Arc::new(watcher(&connections, &statements));
         Ok(MySqlStore {
             inner: Arc::new(Inner {
                 connections,

@@ -1,6 +1,12 @@
 //! What the SQL drivers share: table names, and the numbers of a lease as columns take them.
 
+#[cfg(any(feature = "mysql", feature = "sqlite"))]
+mod lookout;
+
 use std::time::Duration;
+
+#[cfg(any(feature = "mysql", feature = "sqlite"))]
+pub(crate) use lookout::{Duty, Lookout};
 
 use crate::error::Error;
 use crate::store::StoreError;

@@ -19,8 +19,8 @@ use self::connections::{Answer, Checkout, Connections, Query};
 use self::files::Location;
 use self::setup::Ready;
 use self::statements::{Now, RENEWALS, Statements};
-use self::watcher::Watcher;
-use crate::drivers::sql::{self, Table};
+use self::watcher::Watched;
+use crate::drivers::sql::{self, Lookout, Table};
 use crate::error::Error;
 use crate::store::{
     AcquireRequest, Acquired, AdoptRequest, Adopted, Capabilities, ForceReleaseRequest, Holding,
@@ -96,7 +96,7 @@ struct Inner {
     connections: Connections,
     statements: Arc<Statements>,
     boot: Arc<str>,
-    watcher: Arc<Watcher>,
+    watcher: Arc<Lookout>,
     /// A sibling leaves the watcher alone when it is closed.
     sibling: bool,
 }
@@ -504,7 +504,13 @@ impl SqliteBuilder {
                 setup::set_up(connections, &statements, self.create_table).await?
             }
         };
-        let watcher = Arc::new(Watcher::new(&connections, &statements, &boot, file));
+        let watched = Watched {
+            connections: connections.clone(),
+            statements: statements.clone(),
+            boot: boot.clone(),
+            file,
+        };
+        let watcher = Arc::new(watched.watcher());
         Ok(SqliteStore {
             inner: Arc::new(Inner {
                 connections,
