@@ -1,5 +1,7 @@
 //! What the tests of verrou share: waiting for a condition, processes of their own, and a resource that compares tokens.
 
+#[cfg(target_os = "linux")]
+pub mod clock_shim;
 mod process;
 mod resource;
 pub mod servers;
