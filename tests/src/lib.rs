@@ -2,6 +2,7 @@
 
 #[cfg(target_os = "linux")]
 pub mod clock_shim;
+mod cycling;
 mod process;
 mod resource;
 pub mod servers;
@@ -9,6 +10,7 @@ pub mod servers;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+pub use cycling::Cycling;
 pub use process::Process;
 pub use resource::Resource;
 
