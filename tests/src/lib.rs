@@ -5,6 +5,7 @@ pub mod clock_shim;
 mod cycling;
 mod process;
 mod resource;
+pub mod secrets;
 pub mod servers;
 
 use std::path::{Path, PathBuf};
