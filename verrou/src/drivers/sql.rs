@@ -43,7 +43,7 @@ impl Table {
         })
     }
 
-    #[cfg(feature = "sqlite")]
+    #[cfg(any(feature = "mysql", feature = "sqlite"))]
     pub(crate) fn schema(&self) -> Option<&str> {
         self.schema.as_deref()
     }
