@@ -241,6 +241,20 @@ async fn redis(secrets: &mut Secrets) {
         client.clone(),
         manager,
     ));
+    // One server is no cluster, and no sentinel.
+    let cluster = ::redis::cluster::ClusterClient::new([&*good]).unwrap();
+    let cluster = RedisStore::from_cluster_client(cluster);
+    secrets.show(&cluster);
+    secrets.failed("no cluster", cluster.connect().await);
+    let sentinel = ::redis::sentinel::SentinelClient::build(
+        vec![&*good],
+        "locks".to_owned(),
+        None,
+        ::redis::sentinel::SentinelServerType::Master,
+    );
+    let sentinel = RedisStore::from_sentinel(sentinel.unwrap());
+    secrets.show(&sentinel);
+    secrets.failed("no sentinel", sentinel.connect().await);
     let bad = RedisStore::builder(&good).prefix("{canary}\n");
     secrets.failed("a bad prefix", bad.connect().await);
 
