@@ -286,6 +286,49 @@ async fn redis(secrets: &mut Secrets) {
     call.end(secrets).await;
 }
 
+/// The redis crate says what it does on a cluster, command by command, to `log`.
+async fn redis_cluster(secrets: &mut Secrets) {
+    let cluster = redis::Cluster::start();
+    for node in cluster.nodes() {
+        let () = node.ask(&["CONFIG", "SET", "requirepass", CANARY]);
+    }
+    let urls = |password: &str| -> Vec<String> {
+        let ports = cluster.nodes().iter().map(Server::port);
+        ports
+            .map(|port| format!("redis://:{password}@127.0.0.1:{port}/"))
+            .collect()
+    };
+    let good = urls(IN_URL);
+    let client = |urls: &[String]| ::redis::cluster::ClusterClient::new(urls.to_vec()).unwrap();
+    let wrong = RedisStore::from_cluster_client(client(&urls("canary")));
+    secrets.failed("a wrong password", wrong.connect().await);
+
+    let owners = async |key: &str| {
+        let name = format!("verrou:{{k:{key}}}lock");
+        // The other nodes do not have the slot.
+        let found = good
+            .iter()
+            .filter_map(|url| redis::try_ask::<Vec<u8>>(url, &["GET", &name]).ok());
+        let found = found.filter(|lock| lock.len() > 17);
+        found.map(|lock| lock[1..17].to_vec()).collect::<Vec<_>>()
+    };
+    let connect = || RedisStore::from_cluster_client(client(&good)).connect();
+    let store = connect().await.unwrap();
+    let known = secrets.owners();
+    is_used(secrets, &store, async || owners("secret").await).await;
+    assert!(secrets.owners() >= known + 6, "owners are read");
+
+    let verrou = verrou_on(connect().await.unwrap());
+    let held = MidCall::hold(&verrou).await;
+    secrets.hide_owners(owners("held").await);
+    for node in cluster.nodes() {
+        node.freeze();
+    }
+    let call = MidCall::begin(verrou, held).await;
+    drop(cluster);
+    call.end(secrets).await;
+}
+
 async fn postgres(secrets: &mut Secrets) {
     let server = PostgresServer::start();
     let (good, port) = (server.url(), server.port());
@@ -475,6 +518,7 @@ async fn no_driver_shows_or_logs_a_secret() {
     let servers = ["redis", "postgres", "mysql"].map(|server| !skipped(server));
     if servers[0] {
         redis(&mut secrets).await;
+        redis_cluster(&mut secrets).await;
     }
     if servers[1] {
         postgres(&mut secrets).await;
@@ -485,7 +529,11 @@ async fn no_driver_shows_or_logs_a_secret() {
     sqlite(&mut secrets).await;
 
     // That it has seen the libraries at work, not only us.
-    for target in ["verrou", "sqlx"] {
+    let mut targets = vec!["verrou", "sqlx"];
+    if servers[0] {
+        targets.push("redis");
+    }
+    for target in targets {
         let seen = secrets::seen();
         let found = seen.iter().any(|seen| seen.target.starts_with(target));
         assert!(found, "nothing of {target} was collected");
