@@ -5,7 +5,7 @@
 
 use std::fmt::Debug;
 use std::io::Write as _;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use tests::secrets::{self, Secrets};
@@ -13,7 +13,7 @@ use tests::servers::mariadb::{self, MariaDb};
 use tests::servers::postgres::{self, PostgresServer};
 use tests::servers::redis::{self, Server};
 use tests::servers::{free_port, is_skipped};
-use tests::{Folder, soon};
+use tests::{Folder, eventually, soon};
 use verrou::drivers::{MemoryStore, MySqlStore, PostgresStore, RedisStore, SqliteStore};
 use verrou::store::{
     AcquireRequest, AdoptRequest, ForceReleaseRequest, InspectRequest, LockStore, Owner,
@@ -52,7 +52,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 fn verrou_on(store: impl LockStore) -> Verrou {
     Verrou::builder()
         .store("locks", store)
-        .request_timeout(Duration::from_secs(1))
+        .request_timeout(Duration::from_secs(2))
         .build()
         .unwrap()
 }
@@ -101,12 +101,14 @@ async fn is_used<S: LockStore + Clone + Debug>(
     let factory = verrou.store("locks").unwrap();
     secrets.show(&factory);
     // So short a lease is renewed while this goes on.
-    let lock = verrou.create_lock("secret").ttl(Duration::from_millis(900));
+    let lock = verrou.create_lock("secret").ttl(Duration::from_secs(2));
     secrets.show(&lock);
     let guard = lock.acquire().await.unwrap();
     secrets.show(&guard);
     secrets.hide_owners(owners().await);
-    tokio::time::sleep(Duration::from_millis(700)).await;
+    let end = || Instant::now() + guard.remaining();
+    let later = end() + Duration::from_millis(100);
+    eventually("it is renewed", || end() > later).await;
     guard.extend(MINUTE).await.unwrap();
     secrets.show(&lock.inspect().await.unwrap());
     secrets.show(&factory.list("").await);
@@ -173,7 +175,7 @@ struct MidCall {
 
 impl MidCall {
     async fn hold(verrou: &Verrou) -> LockGuard {
-        let lock = verrou.create_lock("held").ttl(Duration::from_secs(3));
+        let lock = verrou.create_lock("held").ttl(Duration::from_secs(5));
         lock.acquire().await.unwrap()
     }
 
