@@ -250,7 +250,7 @@ async fn redis(secrets: &mut Secrets) {
     secrets.failed("no cluster", cluster.connect().await);
     let sentinel = ::redis::sentinel::SentinelClient::build(
         vec![&*good],
-        "locks".to_owned(),
+        "locks",
         None,
         ::redis::sentinel::SentinelServerType::Master,
     );
