@@ -1,12 +1,17 @@
 //! What the tests of verrou share: waiting for a condition, processes of their own, and a resource that compares tokens.
 
+#[cfg(target_os = "linux")]
+pub mod clock_shim;
+mod cycling;
 mod process;
 mod resource;
+pub mod secrets;
 pub mod servers;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+pub use cycling::Cycling;
 pub use process::Process;
 pub use resource::Resource;
 

@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 
+#[cfg(target_os = "linux")]
+#[path = "mysql/clocks.rs"]
+mod clocks;
 #[path = "mysql/connect.rs"]
 mod connect;
 #[path = "mysql/faults.rs"]

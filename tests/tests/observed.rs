@@ -12,10 +12,8 @@ use metrics::{
     Counter, CounterFn, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder,
     SharedString, Unit,
 };
-use tests::{Folder, eventually, soon};
-use tracing::field::{Field, Visit};
-use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Level, Subscriber};
+use tests::{Folder, eventually, secrets, soon};
+use tracing::Level;
 use verrou::drivers::{MemoryStore, SqliteStore};
 use verrou::store::{
     AcquireRequest, AdoptRequest, LockStore as _, Owner, ReleaseRequest, RenewRequest, StoredKey,
@@ -25,69 +23,7 @@ use verrou::{Error, LockFactory, LockOptions, SerializedLock, Verrou, Wait};
 
 const MS: Duration = Duration::from_millis(1);
 
-/// One event, or what a span carries, in one line.
-#[derive(Clone, Debug)]
-struct Seen {
-    level: Level,
-    target: String,
-    text: String,
-}
-
-static SEEN: Mutex<Vec<Seen>> = Mutex::new(Vec::new());
 static COUNTED: Mutex<BTreeMap<Series, u64>> = Mutex::new(BTreeMap::new());
-
-struct Collector;
-
-struct Line(String);
-
-impl Visit for Line {
-    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        write!(self.0, " {}={value:?}", field.name()).unwrap();
-    }
-}
-
-impl Subscriber for Collector {
-    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
-        true
-    }
-
-    fn new_span(&self, span: &Attributes<'_>) -> Id {
-        let mut line = Line(String::new());
-        span.record(&mut line);
-        keep(span.metadata(), line);
-        Id::from_u64(1)
-    }
-
-    fn record(&self, _: &Id, values: &Record<'_>) {
-        let mut line = Line(String::new());
-        values.record(&mut line);
-        SEEN.lock().unwrap().push(Seen {
-            level: Level::TRACE,
-            target: String::new(),
-            text: line.0,
-        });
-    }
-
-    fn record_follows_from(&self, _: &Id, _: &Id) {}
-
-    fn event(&self, event: &Event<'_>) {
-        let mut line = Line(String::new());
-        event.record(&mut line);
-        keep(event.metadata(), line);
-    }
-
-    fn enter(&self, _: &Id) {}
-
-    fn exit(&self, _: &Id) {}
-}
-
-fn keep(metadata: &tracing::Metadata<'_>, line: Line) {
-    SEEN.lock().unwrap().push(Seen {
-        level: *metadata.level(),
-        target: metadata.target().to_owned(),
-        text: line.0,
-    });
-}
 
 /// A time series: name, store, label.
 type Series = (String, String, String);
@@ -155,7 +91,7 @@ impl Recorder for Counting {
 fn collect() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        tracing::subscriber::set_global_default(Collector).unwrap();
+        secrets::collect();
         metrics::set_global_recorder(Counting).unwrap();
     });
 }
@@ -163,7 +99,7 @@ fn collect() {
 /// The warnings and errors of verrou about `key`.
 fn warnings(key: &str) -> Vec<String> {
     let field = format!(" key={key} ");
-    let seen = SEEN.lock().unwrap();
+    let seen = secrets::seen();
     let of_key = seen
         .iter()
         .filter(|seen| seen.target == "verrou" && seen.level <= Level::WARN)
@@ -324,7 +260,7 @@ async fn no_secret_is_ever_shown() {
     let url = format!("sqlite:{file}");
     let mut shown = String::new();
     let mut show = |what: &dyn Debug| writeln!(shown, "{what:?} {what:#?}").unwrap();
-    let (mut secrets, mut texts) = (Vec::new(), Vec::new());
+    let (mut hidden, mut texts) = (Vec::new(), Vec::new());
 
     let builder = SqliteStore::builder(&url);
     show(&builder);
@@ -346,7 +282,7 @@ async fn no_secret_is_ever_shown() {
     // Take, extend, fail, renew, hand over, take up, lose by force, release.
     let guard = lock.acquire().await.unwrap();
     show(&guard);
-    secrets.extend(owners(&file).await);
+    hidden.extend(owners(&file).await);
     guard.extend(Duration::from_secs(3)).await.unwrap();
     show(&lock.inspect().await.unwrap());
     show(&locks.list("").await.unwrap());
@@ -366,7 +302,7 @@ async fn no_secret_is_ever_shown() {
     let elsewhere = LockFactory::new(MemoryStore::new());
     show(&elsewhere.restore_lock(&serialized).await.unwrap_err());
     let restored = verrou.restore_lock(&serialized).await.unwrap();
-    secrets.extend(owners(&file).await);
+    hidden.extend(owners(&file).await);
     let again = verrou.restore_lock(&serialized).await.unwrap_err();
     show(&again);
     show(&again.to_string());
@@ -379,13 +315,13 @@ async fn no_secret_is_ever_shown() {
     show(&lock.acquire().await.unwrap_err());
     show(&lock.inspect().await.unwrap_err());
     let guard = soon("the key", lock.acquire()).await.unwrap();
-    secrets.extend(owners(&file).await);
+    hidden.extend(owners(&file).await);
     show(&guard.extend(Duration::from_secs(3)).await.unwrap_err());
     drop(guard);
     show(&store);
 
     let owner = Owner::random().unwrap();
-    secrets.push(owner.as_bytes().to_vec());
+    hidden.push(owner.as_bytes().to_vec());
     let key = StoredKey::new("", "k").unwrap();
     let ttl = Duration::from_secs(1);
     let acquire = AcquireRequest::new(key.clone(), owner, ttl);
@@ -412,7 +348,7 @@ async fn no_secret_is_ever_shown() {
         }
     }
 
-    for seen in SEEN.lock().unwrap().iter() {
+    for seen in secrets::seen().iter() {
         writeln!(shown, "{} {}", seen.target, seen.text).unwrap();
     }
     assert!(shown.contains("lock acquired"), "nothing was captured");
@@ -423,8 +359,8 @@ async fn no_secret_is_ever_shown() {
             around(&shown, word)
         );
     }
-    assert!(secrets.len() >= 4 && secrets.iter().all(|owner| owner.len() == 16));
-    for secret in secrets {
+    assert!(hidden.len() >= 4 && hidden.iter().all(|owner| owner.len() == 16));
+    for secret in hidden {
         let hex: String = secret.iter().fold(String::new(), |mut hex, byte| {
             write!(hex, "{byte:02x}").unwrap();
             hex

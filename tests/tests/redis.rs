@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 
+#[cfg(target_os = "linux")]
+#[path = "redis/clocks.rs"]
+mod clocks;
 #[path = "redis/connecting.rs"]
 mod connecting;
 #[path = "redis/faults.rs"]

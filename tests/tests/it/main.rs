@@ -8,6 +8,7 @@ mod edges;
 mod faults;
 mod guard;
 mod processes;
+mod purging;
 mod send_sync;
 mod tidy;
 mod waiting;

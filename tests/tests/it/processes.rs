@@ -139,3 +139,17 @@ async fn a_holder_paused_past_its_lease_stops_and_its_last_write_is_rejected() {
     );
     assert!(next.is_held());
 }
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn clients_an_hour_fast_and_slow_exclude_each_other() {
+    let folder = Folder::new();
+    tests::clock_shim::exclude_each_other(WORKER, &folder.sqlite()).await;
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_dead_client_an_hour_fast_or_slow_is_taken_over_at_its_expiry() {
+    let folder = Folder::new();
+    tests::clock_shim::take_over_at_expiry(WORKER, &folder.sqlite()).await;
+}

@@ -231,3 +231,91 @@ fn the_readme_lists_every_feature() {
         );
     }
 }
+
+/// Whether `file` has a test of this name: a function behind an attribute, or a line of a list of settings.
+fn has_test(file: &Path, name: &str) -> bool {
+    let Ok(text) = std::fs::read_to_string(file) else {
+        return false;
+    };
+    let lines: Vec<_> = text.lines().map(str::trim).collect();
+    lines.iter().enumerate().any(|(at, line)| {
+        let function = line.contains(&format!("fn {name}("));
+        let behind = lines[at.saturating_sub(3)..at]
+            .iter()
+            .any(|line| line.starts_with("#[test]") || line.starts_with("#[tokio::test"));
+        (function && behind) || *line == format!("{name}:")
+    })
+}
+
+/// Whether there is a test of this name: the binary, the modules, the function.
+fn is_a_test(name: &str) -> bool {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let crates = tests.join("../verrou/src");
+    let tests = tests.join("tests");
+    let parts: Vec<_> = name.split("::").collect();
+    match parts.as_slice() {
+        // A unit test: in a file of tests, or at the end of the file itself.
+        ["verrou", modules @ .., "tests", test] => {
+            let module = crates.join(modules.join("/"));
+            has_test(&module.join("tests.rs"), test) || has_test(&module.with_extension("rs"), test)
+        }
+        [binary, module, test] => {
+            let file = tests.join(binary).join(format!("{module}.rs"));
+            let roots = [
+                tests.join(format!("{binary}.rs")),
+                tests.join(binary).join("main.rs"),
+            ];
+            let suite = |root: &PathBuf| {
+                let root = std::fs::read_to_string(root).unwrap_or_default();
+                let root: String = root.split_whitespace().collect();
+                root.contains(&format!("contract_suite!({module},"))
+            };
+            let is_case = || {
+                source("testkit/cases")
+                    .iter()
+                    .any(|(_, text)| text.contains(&format!("pub(crate) async fn {test}(")))
+            };
+            has_test(&file, test) || (roots.iter().any(suite) && is_case())
+        }
+        [binary, test] => has_test(&tests.join(format!("{binary}.rs")), test),
+        _ => false,
+    }
+}
+
+#[test]
+fn every_cell_of_the_drivers_tables_names_its_tests_and_they_exist() {
+    for driver in ["memory", "mysql", "postgres", "redis", "sqlite"] {
+        let (_, text) = source("drivers")
+            .into_iter()
+            .find(|(path, _)| path.ends_with(format!("drivers/{driver}.rs")))
+            .unwrap();
+        let rows: Vec<_> = text
+            .lines()
+            .skip_while(|line| !line.contains("| shown by the tests |"))
+            .skip(2)
+            .take_while(|line| line.starts_with("/// |"))
+            .collect();
+        assert_eq!(rows.len(), 5, "the table of {driver}");
+        for row in rows {
+            let cell = row
+                .trim_end_matches([' ', '|'])
+                .rsplit_once(" | ")
+                .unwrap()
+                .1;
+            let (named, untested) = cell.split_once("not tested: ").unwrap_or((cell, ""));
+            let names: Vec<_> = named.split('`').skip(1).step_by(2).collect();
+            assert!(
+                !names.is_empty() || !untested.is_empty(),
+                "{driver}: `{row}` names no test and no reason"
+            );
+            for name in names {
+                assert!(is_a_test(name), "{driver}: there is no test `{name}`");
+            }
+        }
+    }
+    assert!(!is_a_test("redis::clocks::no_such_test"));
+    assert!(!is_a_test(
+        "redis::no_such_suite::tokens_rise_over_a_release"
+    ));
+    assert!(!is_a_test("it::tidy::has_test"));
+}

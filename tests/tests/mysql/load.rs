@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use sqlx::Row as _;
 use tests::servers::mariadb::{MariaDb, pool};
-use tests::{Folder, Process, eventually, soon};
+use tests::{Cycling, Folder, Process, eventually, soon};
 use tokio::task::JoinSet;
 use verrou::drivers::MySqlStore;
 use verrou::store::{
@@ -15,6 +15,9 @@ use verrou::store::{
 use verrou::{LockFactory, Wait};
 
 use crate::{millis, pool_set, server};
+
+/// Of each of 8 tasks, for each setting.
+const CYCLES: u64 = 700;
 
 const WORKER: &str = env!("CARGO_BIN_EXE_worker");
 
@@ -39,7 +42,8 @@ async fn cycles(store: &MySqlStore, rounds: u64) {
             }
         });
     }
-    while let Some(done) = soon("the cycles", tasks.join_next()).await {
+    // Without a deadline: so many are no one condition, and each call of them has its own.
+    while let Some(done) = tasks.join_next().await {
         done.unwrap();
     }
     let sum: u64 = counts
@@ -56,7 +60,7 @@ macro_rules! settings {
             let url = server().await.database("").await;
             let pool = pool_set(&url, 8, $settings).await;
             let store = MySqlStore::from_pool(pool.clone()).connect().await.unwrap();
-            cycles(&store, 200).await;
+            cycles(&store, CYCLES).await;
             pool.close().await;
         }
     )*};
@@ -86,7 +90,7 @@ settings! {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_own_connections_work_as_well() {
     let url = server().await.database("").await;
-    cycles(&MySqlStore::connect(&url).await.unwrap(), 200).await;
+    cycles(&MySqlStore::connect(&url).await.unwrap(), CYCLES).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -329,35 +333,13 @@ async fn a_purge_disturbs_nobody_and_no_token_falls() {
                 VALUES (':held', REPEAT('o', 16), '', 5, 0, 9000000000000000)";
     sqlx::raw_sql(held).execute(&pool).await.unwrap();
 
-    let mut tasks = JoinSet::new();
-    let until = Instant::now() + Duration::from_secs(4);
-    for _ in 0..8 {
-        let locks = LockFactory::new(store.clone());
-        tasks.spawn(async move {
-            let mut last = [None; 4];
-            let mut cycles = 0_u64;
-            while Instant::now() < until {
-                for (place, last) in last.iter_mut().enumerate() {
-                    let lock = locks.create_lock(format!("k{place}")).wait(Wait::Forever);
-                    let guard = lock.acquire().await.unwrap();
-                    assert!(Some(guard.token()) > *last);
-                    *last = Some(guard.token());
-                    guard.release().await.unwrap();
-                    cycles += 1;
-                }
-            }
-            cycles
-        });
-    }
-    let mut purged = 0;
-    while Instant::now() < until {
+    let cycling = Cycling::on(&store);
+    let (started, mut purged) = (Instant::now(), 0);
+    while started.elapsed() < Duration::from_secs(30) {
         // So short that it takes the keys in use as well, as soon as they are free.
         purged += store.purge(millis(100)).await.unwrap();
     }
-    let mut cycles = 0;
-    while let Some(done) = soon("the cycles", tasks.join_next()).await {
-        cycles += done.unwrap();
-    }
+    let cycles = cycling.end().await;
     assert!(cycles > 100, "{cycles}");
     assert!(purged >= 3000, "{purged}");
     let left = sqlx::query("SELECT COUNT(*) FROM verrou_locks WHERE token < 1000000")

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 
+#[cfg(target_os = "linux")]
 mod clocks;
 mod connecting;
 mod dropping;

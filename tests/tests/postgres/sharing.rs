@@ -1,13 +1,11 @@
 //! Many tasks, processes and connections on one server.
 
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use sqlx::postgres::PgPoolOptions;
 use tests::servers::postgres::{PostgresServer, shared_url};
-use tests::{Folder, Process, soon};
+use tests::{Cycling, Folder, Process, soon};
 use tokio::task::JoinSet;
 use verrou::drivers::PostgresStore;
 use verrou::{LockFactory, Wait};
@@ -157,35 +155,12 @@ async fn a_purge_while_others_cycle_costs_no_token() {
         ),
     )
     .await;
-    let stop = Arc::new(AtomicBool::new(false));
-    let mut tasks = JoinSet::new();
-    for task in 0..8 {
-        let (locks, stop) = (LockFactory::new(store.clone()), stop.clone());
-        tasks.spawn(async move {
-            let mut last = 0;
-            let mut cycles = 0;
-            while !stop.load(Ordering::Relaxed) {
-                let guard = shown(
-                    locks
-                        .create_lock(format!("k{}", task % 4))
-                        .wait(Wait::Forever)
-                        .acquire()
-                        .await,
-                );
-                assert!(guard.token().get() > last, "a token fell");
-                last = guard.token().get();
-                cycles += 1;
-                shown(guard.release().await);
-            }
-            cycles
-        });
-    }
+    let cycling = Cycling::on(&store);
     let (started, mut purged) = (Instant::now(), 0);
-    while started.elapsed() < Duration::from_secs(5) {
+    while started.elapsed() < Duration::from_secs(30) {
         purged += store.purge(Duration::from_millis(200)).await.unwrap();
     }
-    stop.store(true, Ordering::Relaxed);
-    let cycles: u64 = tasks.join_all().await.into_iter().sum();
+    let cycles = cycling.end().await;
     assert!(cycles > 100, "{cycles} cycles");
     assert!(purged >= 1499, "{purged} rows purged");
     assert_eq!(number(&mut admin, format!("SELECT count(*) FROM {table} WHERE token < (extract(epoch FROM now()) * 1000000)::bigint - 1800000000")).await, 1);

@@ -23,13 +23,13 @@ use crate::token::FencingToken;
 ///
 /// # What it holds through
 ///
-/// | | |
-/// |---|---|
-/// | exclusion holds through | everything that happens inside the process |
-/// | may break on | nothing known; other processes do not see it at all |
-/// | the token survives | release, expiry and force release; across processes by its floor at the wall clock |
-/// | clock | time since boot, suspend included |
-/// | scope | one process |
+/// | | | shown by the tests |
+/// |---|---|---|
+/// | exclusion holds through | everything that happens inside the process | `contract::memory::refuses_a_key_that_another_owner_holds`, `contract::memory::keys_are_held_independently` |
+/// | may break on | nothing known; other processes do not see it at all | not tested: there is nothing to try |
+/// | the token survives | release, expiry and force release; across processes by its floor at the wall clock | `contract::memory::tokens_rise_over_a_release`, `contract::memory::tokens_rise_over_an_expiry`, `contract::memory::tokens_rise_over_a_force_release`, `contract::memory::a_token_is_not_behind_the_time` |
+/// | clock | time since boot, suspend included | `contract::memory::a_lease_expires_after_its_ttl`; not tested: suspend, for machines of tests do not |
+/// | scope | one process | not tested: it has no way to another process |
 ///
 /// A free key leaves no entry behind: the greatest token that was ever forgotten is kept once for all keys, and every
 /// later grant is above it.

@@ -75,13 +75,13 @@ const LOOKS: usize = 3;
 ///
 /// # What it holds through
 ///
-/// | | |
-/// |---|---|
-/// | exclusion holds through | the death of any client (`kill -9`), a crash and restart of the server, lost connections, clients whose clocks and time zones differ |
-/// | may break on | a step of the server's clock; `fsync = off`, or `synchronous_commit = off` for the role, if the server crashes; a failover to an asynchronous standby; a restored backup; `TRUNCATE`, or deleting rows by hand |
-/// | the token survives | release, expiry, force release, purge, crash and restart; the loss of the table by its floor at the server's clock |
-/// | clock | the server's `clock_timestamp()`, in microseconds of UTC |
-/// | scope | all clients of one database |
+/// | | | shown by the tests |
+/// |---|---|---|
+/// | exclusion holds through | the death of any client (`kill -9`), a crash and restart of the server, lost connections, clients whose clocks and time zones differ | `postgres::clocks::a_dead_client_an_hour_fast_or_slow_is_taken_over_at_its_expiry`, `postgres::faults::a_server_that_freezes_or_crashes_is_an_error_in_time_and_keeps_its_locks`, `postgres::faults::a_connection_that_was_cut_is_replaced_without_a_word`, `postgres::clocks::clients_an_hour_fast_and_slow_exclude_each_other`, `postgres::settings::counts_with_odd_settings_of_the_session` |
+/// | may break on | a step of the server's clock; `fsync = off`, or `synchronous_commit = off` for the role, if the server crashes; a failover to an asynchronous standby; a restored backup; `TRUNCATE`, or deleting rows by hand | not tested: power cuts, lagging standbys, and steps of the server's clock are no promise, and no test can order them |
+/// | the token survives | release, expiry, force release, purge, crash and restart; the loss of the table by its floor at the server's clock | `postgres::postgres::tokens_rise_over_a_release`, `postgres::postgres::tokens_rise_over_an_expiry`, `postgres::postgres::tokens_rise_over_a_force_release`, `postgres::sharing::a_purge_while_others_cycle_costs_no_token`, `postgres::faults::a_server_that_freezes_or_crashes_is_an_error_in_time_and_keeps_its_locks`, `postgres::postgres::a_token_is_not_behind_the_time` |
+/// | clock | the server's `clock_timestamp()`, in microseconds of UTC | `postgres::clocks::clients_an_hour_fast_and_slow_exclude_each_other`, `postgres::postgres::a_token_is_not_behind_the_time` |
+/// | scope | all clients of one database | `postgres::sharing::two_thousand_increments_in_four_processes_are_two_thousand` |
 ///
 /// # Errors
 /// [`Error::Connect`] with the [kind](crate::ConnectKind) of what is wrong with the URL, the server or the table, before any

@@ -56,13 +56,13 @@ const PURGE_STEP: i64 = 500;
 ///
 /// # What it holds through
 ///
-/// | | |
-/// |---|---|
-/// | exclusion holds through | the death of any process (`kill -9`), steps of the wall clock, suspend, a full disk; a power cut or reboot ends every lease |
-/// | may break on | removing, replacing or copying the file while it is in use; hosts, virtual machines or time namespaces that share it; a file system whose locks do not work (FUSE cannot be checked); closing a file descriptor of the lock file that was opened by other means than SQLite, for that drops the locks of SQLite |
-/// | the token survives | release, expiry, force release, purge and a reboot; the loss of the file by its floor at the wall clock; with `synchronous = NORMAL` a power cut may take the last grants back, and the same floor covers them |
-/// | clock | on Linux the time since boot, suspend included, with the id of the boot in each row; elsewhere the wall clock, and a step of it may end or lengthen leases |
-/// | scope | the processes of one host (containers, if they share the file's directory and the time namespace) |
+/// | | | shown by the tests |
+/// |---|---|---|
+/// | exclusion holds through | the death of any process (`kill -9`), steps of the wall clock, suspend, a full disk; a power cut or reboot ends every lease | `it::processes::the_key_of_a_killed_holder_is_free_at_its_expiry_and_not_before`, `it::processes::a_dead_client_an_hour_fast_or_slow_is_taken_over_at_its_expiry`, `verrou::drivers::sqlite::tests::a_grant_whose_commit_fails_is_none`, `verrou::drivers::sqlite::tests::a_lease_from_before_a_reboot_is_over`; not tested: suspend and power cuts, for machines of tests have neither |
+/// | may break on | removing, replacing or copying the file while it is in use; hosts, virtual machines or time namespaces that share it; a file system whose locks do not work (FUSE cannot be checked); closing a file descriptor of the lock file that was opened by other means than SQLite, for that drops the locks of SQLite | `verrou::drivers::sqlite::tests::a_file_that_was_replaced_gets_no_new_connection`, `verrou::drivers::sqlite::tests::what_cannot_be_a_store_is_refused_by_kind_and_told_why`, `verrou::drivers::sqlite::files::tests::file_systems_that_hosts_share_are_refused`; not tested: hosts, machines and FUSE that share a file, and what else the process does to it |
+/// | the token survives | release, expiry, force release, purge and a reboot; the loss of the file by its floor at the wall clock; with `synchronous = NORMAL` a power cut may take the last grants back, and the same floor covers them | `contract::sqlite::tokens_rise_over_a_release`, `contract::sqlite::tokens_rise_over_an_expiry`, `contract::sqlite::tokens_rise_over_a_force_release`, `it::purging::a_purge_of_sqlite_disturbs_nobody_and_no_token_falls`, `verrou::drivers::sqlite::tests::a_lease_from_before_a_reboot_is_over`, `contract::sqlite::a_token_is_not_behind_the_time`; not tested: a power cut |
+/// | clock | on Linux the time since boot, suspend included, with the id of the boot in each row; elsewhere the wall clock, and a step of it may end or lengthen leases | `it::processes::clients_an_hour_fast_and_slow_exclude_each_other`, `verrou::drivers::sqlite::tests::a_lease_from_before_a_reboot_is_over`; not tested: steps of the wall clock elsewhere than on Linux |
+/// | scope | the processes of one host (containers, if they share the file's directory and the time namespace) | `it::processes::two_thousand_increments_in_four_processes_are_two_thousand`; not tested: containers |
 ///
 /// # Errors
 /// [`Error::Connect`] with the [kind](crate::ConnectKind) of what is wrong with the file, before any lock is taken; its
