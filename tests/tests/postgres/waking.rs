@@ -128,3 +128,36 @@ async fn a_release_that_nobody_waits_for_notifies_nobody() {
     let first = soon("a notification", listener.recv()).await.unwrap();
     assert_eq!(first.payload(), "the end");
 }
+
+#[tokio::test]
+async fn a_mark_is_used_up_by_one_notification() {
+    let url = shared_url();
+    let table = "heard_once";
+    let locks = LockFactory::new(shown(
+        PostgresStore::builder(&url).table(table).connect().await,
+    ));
+    let mut admin = connection(&url).await;
+    let mut listener = PgListener::connect(&url).await.unwrap();
+    listener.listen(table).await.unwrap();
+    let held = shown(locks.create_lock("k").acquire().await);
+    // A waiter that has gone since: its mark would stand for a minute.
+    execute(
+        &mut admin,
+        format!("UPDATE {table} SET waiting = floor(extract(epoch FROM clock_timestamp()) * 1000000) + 60000000"),
+    )
+    .await;
+    shown(held.release().await);
+    for _ in 0..3 {
+        let again = shown(locks.create_lock("k").acquire().await);
+        shown(again.release().await);
+    }
+    execute(&mut admin, format!("NOTIFY {table}, 'the end'")).await;
+    let first = soon("a notification", listener.recv()).await.unwrap();
+    assert_ne!(first.payload(), "the end", "the marked release notifies");
+    let second = soon("a notification", listener.recv()).await.unwrap();
+    assert_eq!(
+        second.payload(),
+        "the end",
+        "the mark was used up by the first"
+    );
+}

@@ -259,8 +259,14 @@ impl LockStore for MySqlStore {
             .call(&request.sent, |s| s.force_release(&request))
             .await?;
         let held = answer.found > 0;
-        if held {
+        if held || answer.repeated {
             self.inner.watcher.released(&request.key);
+        }
+        if answer.repeated && !held {
+            // Free now; but whether somebody held it, only the first answer knew.
+            return Err(StoreError::unknown(
+                "the connection broke before the answer; the key is free now",
+            ));
         }
         Ok(held)
     }

@@ -367,6 +367,8 @@ impl Inner {
         patience: Duration,
     ) -> Result<Vec<Result<Value, StoreError>>, StoreError> {
         let by_hash = || calls.iter().map(Call::by_hash).collect();
+        // Whether an earlier attempt may have been executed.
+        let mut in_doubt = false;
         let mut link = self.connections.checkout(patience).await?;
         sent.iter().for_each(|sent| sent.mark());
         let answers = match link.commands(by_hash()).await {
@@ -376,6 +378,7 @@ impl Inner {
                     return Err(self.failed(&link, &error, false));
                 };
                 link = self.another(patience, doubt).await?;
+                in_doubt = doubt;
                 let answers = link.commands(by_hash()).await;
                 answers.map_err(|error| self.failed(&link, &error, doubt))?
             }
@@ -386,7 +389,7 @@ impl Inner {
                 Err(error) if failure::is_unknown_script(&error) => link.run(call).await,
                 answer => answer,
             };
-            settled.push(answer.map_err(|error| self.failed(&link, &error, false)));
+            settled.push(answer.map_err(|error| self.failed(&link, &error, in_doubt)));
         }
         Ok(settled)
     }

@@ -59,10 +59,14 @@ pub(super) fn is_transient(error: &sqlx::Error) -> bool {
 /// The connection is of no use any more.
 ///
 /// A server says why before it closes one: it shuts down, it was told to, or the connection was idle for too long; 1317 is the
-/// same for one query. 1243: it does not know what was prepared, so another server has taken over behind a proxy.
+/// same for one query. 1243: it does not know what was prepared, so another server has taken over behind a proxy. 2000 to 2999
+/// are a client's numbers, 9000 to 9999 ProxySQL's: a proxy has lost its server.
 pub(super) fn is_dead(error: &sqlx::Error) -> bool {
     match number(error) {
-        Some(number) => matches!(number, 1053 | 1243 | 1317 | 1927 | 3169 | 4031),
+        Some(number) => matches!(
+            number,
+            1053 | 1243 | 1317 | 1927 | 2000..=2060 | 2062..=2999 | 3169 | 4031 | 9000..=9999
+        ),
         None => matches!(
             error,
             sqlx::Error::Io(_)

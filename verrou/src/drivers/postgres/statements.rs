@@ -186,9 +186,9 @@ impl Statements {
         let quoted = table.quoted('"');
         let channel = table.name().to_owned();
         let t = &quoted;
-        // What `waiting` says once a notification is on its way: the time it stood for, as a negative number. The old
-        // value cannot be had from RETURNING.
-        let flip = "least(l.waiting, -l.waiting)";
+        // What `waiting` says once a notification is on its way: the time it stood for, as a negative number, and the
+        // release after that finds nothing. The old value cannot be had from RETURNING.
+        let flip = "-greatest(l.waiting, 0)";
         let ring = format!("pg_notify('{channel}', encode(l.key, 'hex')) IS NULL");
         Self {
             // A key that is seen to be held is not touched: no row lock, no transaction id, no commit to wait for. What
