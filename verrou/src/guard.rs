@@ -229,7 +229,10 @@ impl LockGuard {
             Arc::clone(&self.first().registered),
             self.first().key.clone(),
         );
-        if let Err(error) = self.release().await {
+        if let Err(error) = self.release().await
+            // A loss has its own event.
+            && !error.is_lost()
+        {
             observe::release_failed(&registered, &key, &error);
         }
     }

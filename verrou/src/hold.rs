@@ -355,6 +355,7 @@ impl Hold {
     pub(crate) fn release_late(self: &Arc<Self>) {
         self.end();
         keeper::unwatch(self);
+        self.tell_loss();
         let leaving = self.depart();
         if self.take_owed() {
             keeper::release(self, leaving);
@@ -371,8 +372,7 @@ impl Hold {
         if store_knows {
             self.owed.store(false, Ordering::Release);
         }
-        if !self.told.swap(true, Ordering::AcqRel) {
-            observe::lost(self);
+        if self.tell_loss() {
             for kin in self.loss.kin() {
                 kin.give_up(false);
             }
@@ -381,6 +381,16 @@ impl Hold {
         if self.take_owed() {
             keeper::release(self, leaving);
         }
+    }
+
+    /// Logs a loss, whoever has found it; true for the first who does. The end of an instance is no news of that kind.
+    fn tell_loss(&self) -> bool {
+        let lost = self.deadline.load(Ordering::Acquire) == LOST;
+        let first = lost && !self.told.swap(true, Ordering::AcqRel);
+        if first && !self.registered.turnstile.is_closed() {
+            observe::lost(self);
+        }
+        first
     }
 
     pub(crate) fn lost_error(&self) -> Error {

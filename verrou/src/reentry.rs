@@ -2,7 +2,7 @@
 //!
 //! A thread-local stack, pushed and popped around each poll of a body. A task id alone would accuse siblings of a
 //! `join!`, the stack alone local tasks that are polled inside a body: so both must agree, and the wait must have begun
-//! inside the body. See `research`: decisions/0002.
+//! inside the body. See decision 2 in `docs`.
 
 use std::cell::RefCell;
 
