@@ -166,6 +166,7 @@ impl Duty {
     }
 
     /// Waits until somebody new watches, or the store is closed.
+    #[cfg(feature = "mysql")]
     pub(crate) async fn changed(&self) {
         self.shared.changed.notified().await;
     }
