@@ -1,9 +1,11 @@
-//! What the tests of verrou share: waiting for a condition, processes of their own, and a resource that compares tokens.
+//! What the tests of verrou share: waiting for a condition, processes of their own, a link that can be broken, and a resource that
+//! compares tokens.
 
 #[cfg(target_os = "linux")]
 pub mod clock_shim;
 mod cycling;
 mod process;
+pub mod proxy;
 mod resource;
 pub mod secrets;
 pub mod servers;
@@ -13,6 +15,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 pub use cycling::Cycling;
 pub use process::Process;
+pub use proxy::{Link, Proxy};
 pub use resource::Resource;
 
 /// No condition of a test takes longer; a test that reaches it has found a hang.

@@ -1,13 +1,9 @@
 //! What servers and networks do in the middle, and what the callers are told.
 
-use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tests::servers::redis::Server;
-use tests::{eventually, soon};
+use tests::{Proxy, eventually, soon};
 use verrou::drivers::RedisStore;
 use verrou::store::{
     AcquireRequest, Acquired, AdoptRequest, Adopted, InspectRequest, LockStore, Owner,
@@ -279,56 +275,11 @@ async fn a_closed_store_refuses_and_leaves_no_connection() {
     );
 }
 
-/// Between a store and its server: passes on what is said, until it is told to keep the next answer to itself.
-struct Proxy {
-    port: u16,
-    swallow: Arc<AtomicBool>,
-}
-
-impl Proxy {
-    fn to(server: &Server) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let target = ("127.0.0.1", server.port());
-        let swallow = Arc::new(AtomicBool::new(false));
-        let swallows = swallow.clone();
-        std::thread::spawn(move || {
-            while let Ok((client, _)) = listener.accept() {
-                let Ok(server) = TcpStream::connect(target) else {
-                    continue;
-                };
-                let (mut requests, mut answers) =
-                    (client.try_clone().unwrap(), server.try_clone().unwrap());
-                let (mut client, mut server, swallows) = (client, server, swallows.clone());
-                std::thread::spawn(move || std::io::copy(&mut requests, &mut server));
-                std::thread::spawn(move || {
-                    let mut bytes = [0; 65536];
-                    while let Ok(count @ 1..) = answers.read(&mut bytes) {
-                        if swallows.swap(false, Ordering::SeqCst) {
-                            break;
-                        }
-                        if client.write_all(&bytes[..count]).is_err() {
-                            break;
-                        }
-                    }
-                    let _ = client.shutdown(std::net::Shutdown::Both);
-                    let _ = answers.shutdown(std::net::Shutdown::Both);
-                });
-            }
-        });
-        Self { port, swallow }
-    }
-
-    fn swallow_the_next_answer(&self) {
-        self.swallow.store(true, Ordering::SeqCst);
-    }
-}
-
 #[tokio::test]
 async fn a_call_whose_answer_was_lost_is_made_again_and_gets_the_same_answer() {
     let server = Server::start();
-    let proxy = Proxy::to(&server);
-    let store = RedisStore::connect(&format!("redis://127.0.0.1:{}/", proxy.port))
+    let proxy = Proxy::to(server.port());
+    let store = RedisStore::connect(&proxy.through(&server.url()))
         .await
         .unwrap();
     let other = RedisStore::connect(&server.url()).await.unwrap();
@@ -343,7 +294,7 @@ async fn a_call_whose_answer_was_lost_is_made_again_and_gets_the_same_answer() {
         holding.unwrap().token
     };
 
-    proxy.swallow_the_next_answer();
+    proxy.swallow_next_reply_and_cut();
     let acquired = store
         .acquire(AcquireRequest::new(key.clone(), owner, ttl))
         .await
@@ -355,13 +306,13 @@ async fn a_call_whose_answer_was_lost_is_made_again_and_gets_the_same_answer() {
         }
     );
 
-    proxy.swallow_the_next_answer();
+    proxy.swallow_next_reply_and_cut();
     let renewed = store
         .renew(RenewRequest::new(key.clone(), owner, ttl))
         .await;
     assert_eq!(renewed.unwrap(), Reply::Done);
 
-    proxy.swallow_the_next_answer();
+    proxy.swallow_next_reply_and_cut();
     let adopted = store
         .adopt(AdoptRequest::new(key.clone(), owner, heir, ttl))
         .await;
@@ -372,13 +323,10 @@ async fn a_call_whose_answer_was_lost_is_made_again_and_gets_the_same_answer() {
         }
     );
 
-    proxy.swallow_the_next_answer();
+    proxy.swallow_next_reply_and_cut();
     let released = store.release(ReleaseRequest::new(key.clone(), heir)).await;
     assert_eq!(released.unwrap(), Reply::Done);
-    assert!(
-        !proxy.swallow.load(Ordering::SeqCst),
-        "every answer was swallowed once"
-    );
+    assert_eq!(proxy.traffic().swallowed, 4, "every answer was lost once");
 }
 
 /// Far longer than it may take until a key is free that nobody holds.
