@@ -36,6 +36,23 @@ time_t time(time_t *t) {
 }
 "#;
 
+/// Builds the shim in `folder`: a library to be loaded before all others, which reads `SKEW`, in seconds.
+///
+/// # Panics
+/// If it does not compile.
+#[must_use]
+pub fn library(folder: &Folder) -> String {
+    let (source, library) = (folder.file("shim.c"), folder.file("shim.so"));
+    must(std::fs::write(&source, SHIM), "write the shim");
+    let mut compiler = Command::new("cc");
+    compiler.args(["-shared", "-fPIC", "-o", &library, &source, "-ldl"]);
+    assert!(
+        must(compiler.status(), "run cc").success(),
+        "the shim compiles"
+    );
+    library
+}
+
 /// A way to start workers whose clocks are wrong.
 struct Skewed<'a> {
     preload: String,
@@ -44,16 +61,8 @@ struct Skewed<'a> {
 
 impl<'a> Skewed<'a> {
     fn new(folder: &Folder, worker: &'a str) -> Self {
-        let (source, library) = (folder.file("shim.c"), folder.file("shim.so"));
-        must(std::fs::write(&source, SHIM), "write the shim");
-        let mut compiler = Command::new("cc");
-        compiler.args(["-shared", "-fPIC", "-o", &library, &source, "-ldl"]);
-        assert!(
-            must(compiler.status(), "run cc").success(),
-            "the shim compiles"
-        );
         Self {
-            preload: format!("LD_PRELOAD={library}"),
+            preload: format!("LD_PRELOAD={}", library(folder)),
             worker,
         }
     }

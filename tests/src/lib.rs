@@ -4,6 +4,9 @@
 #[cfg(target_os = "linux")]
 pub mod clock_shim;
 mod cycling;
+pub mod history;
+#[cfg(target_os = "linux")]
+pub mod matrix;
 mod process;
 pub mod proxy;
 mod resource;
