@@ -7,6 +7,7 @@
 mod cell;
 mod fault;
 pub mod order;
+mod pulse;
 
 mod stand;
 mod workers;

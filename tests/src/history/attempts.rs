@@ -70,12 +70,12 @@ impl Attempt {
     }
 }
 
-/// A stretch of time in which no thread of a process ran.
+/// A stretch of time in which a process, or the machine as a whole, did not get on.
 #[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
+#[expect(clippy::exhaustive_structs, reason = "part of the tests only")]
 pub struct Stall {
-    /// The process.
-    pub process: u32,
+    /// The process whose threads did not run; none if a plain write to the store, past all faults, took that long.
+    pub process: Option<u32>,
     /// From when on.
     pub from: Nanos,
     /// Until when.
@@ -104,7 +104,7 @@ pub fn attempts(events: &[Event]) -> (Vec<Attempt>, Vec<Stall>) {
         }
         if let What::Stall(length) = what {
             stalls.push(Stall {
-                process: id.process,
+                process: Some(id.process),
                 from: at.saturating_sub(*length),
                 to: *at,
             });

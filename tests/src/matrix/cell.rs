@@ -11,6 +11,7 @@ use verrou::{SerializedLock, Verrou, Wait};
 
 use super::fault::Fault;
 use super::order::{self, Order};
+use super::pulse::Pulse;
 use super::stand::{Driver, Stand};
 use super::workers::Worker;
 use crate::clock_shim::library;
@@ -85,6 +86,7 @@ impl Cell {
     /// # Panics
     /// If something cannot be started or stopped; what the locks do wrong is in the answer.
     pub async fn run(self, stand: &mut Stand, load: &Path, seed: u64) -> Run {
+        let pulse = Pulse::of(stand);
         let mut stage = Stage::set(self, stand, load, seed);
         stage.warm().await;
         match self.fault {
@@ -98,7 +100,7 @@ impl Cell {
                 }
             }
         }
-        stage.end().await
+        stage.end(pulse).await
     }
 }
 
@@ -313,7 +315,7 @@ impl<'a> Stage<'a> {
     }
 
     /// Ends the load, sees whether every key can be had, and checks the history.
-    async fn end(mut self) -> Run {
+    async fn end(mut self, pulse: Pulse) -> Run {
         // Whoever holds now was granted after the last fault.
         sleep(self.cell.fault.ttl().min(Duration::from_secs(1))).await;
         let mut unwell = Vec::new();
@@ -336,7 +338,8 @@ impl<'a> Stage<'a> {
         if self.cell.driver != Driver::Memory {
             self.probe().await;
         }
-        let (attempts, stalls) = attempts(&history::read(self.folder.path()));
+        let (attempts, mut stalls) = attempts(&history::read(self.folder.path()));
+        stalls.extend(pulse.end());
         let (figures, mut violations) = check(&attempts, &stalls, &self.circumstances);
         violations.extend(unwell.iter().map(|process| Violation::unwell(*process)));
         Run {
