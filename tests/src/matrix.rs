@@ -8,6 +8,8 @@ mod cell;
 mod fault;
 pub mod order;
 mod pulse;
+pub mod report;
+pub mod sabotage;
 
 mod stand;
 mod workers;

@@ -1,34 +1,57 @@
-//! The short form of the fault matrix.
+//! The short form of the fault matrix: every fault on every driver once. The longer ones are `./test.sh soak` and
+//! `./test.sh sabotage`.
+
 #![cfg(target_os = "linux")]
 
 use std::path::Path;
 
-use tests::matrix::{Cell, Driver, Stand};
+use tests::matrix::report::Report;
+use tests::matrix::{Cell, Driver, Fault, Stand};
+use tokio::sync::Semaphore;
 
-async fn run(driver: Driver) {
-    let only = std::env::var("VERROU_TEST_CELL").ok();
+/// Two drivers at a time: bounds of time are checked, and the machine may be small.
+static TURNS: Semaphore = Semaphore::const_new(2);
+
+async fn every_fault_on(driver: Driver) {
+    let _turn = TURNS.acquire().await.unwrap();
+    let load = Path::new(env!("CARGO_BIN_EXE_load"));
     let mut stand = Stand::start(driver).await;
+    let mut report = Report::default();
     for cell in Cell::all(driver) {
-        if only.as_ref().is_some_and(|only| !cell.to_string().contains(only)) { continue }
         let seed = fastrand::u64(..);
-        let mut volatile = (cell.fault == tests::matrix::Fault::Volatile).then(Stand::volatile);
-        let started = std::time::Instant::now();
-        let run = cell.run(volatile.as_mut().unwrap_or(&mut stand), Path::new(env!("CARGO_BIN_EXE_load")), seed).await;
-        println!("{cell} seed {seed:x} took {:?}\n  {:?}", started.elapsed(), run.figures);
-        for violation in run.violations.iter().take(10) {
-            println!("  VIOLATION {}: {}", violation.check, violation.seen);
-        }
-        println!("  {} violations; probes {:?}", run.violations.len(), run.circumstances.probes.iter().map(|p| p.1 / 1_000_000).max());
+        println!("{cell} with seed {seed:#x}");
+        let mut volatile = (cell.fault == Fault::Volatile).then(Stand::volatile);
+        let stand = volatile.as_mut().unwrap_or(&mut stand);
+        report.add(&cell.run(stand, load, seed).await);
     }
+    println!("{}", report.table());
+    let broken = report.violations();
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+    let untried = report.untried(driver);
+    assert!(untried.is_empty(), "{}", untried.join("\n"));
 }
 
 #[tokio::test]
-async fn memory() { run(Driver::Memory).await; }
+async fn memory_keeps_its_promises_under_every_fault() {
+    every_fault_on(Driver::Memory).await;
+}
+
 #[tokio::test]
-async fn sqlite() { run(Driver::Sqlite).await; }
+async fn sqlite_keeps_its_promises_under_every_fault() {
+    every_fault_on(Driver::Sqlite).await;
+}
+
 #[tokio::test]
-async fn redis() { run(Driver::Redis).await; }
+async fn redis_keeps_its_promises_under_every_fault() {
+    every_fault_on(Driver::Redis).await;
+}
+
 #[tokio::test]
-async fn postgres() { run(Driver::Postgres).await; }
+async fn postgres_keeps_its_promises_under_every_fault() {
+    every_fault_on(Driver::Postgres).await;
+}
+
 #[tokio::test]
-async fn mysql() { run(Driver::MySql).await; }
+async fn mysql_keeps_its_promises_under_every_fault() {
+    every_fault_on(Driver::MySql).await;
+}

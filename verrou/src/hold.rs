@@ -19,6 +19,7 @@ use crate::key::StoredKey;
 use crate::observe;
 use crate::options::{MIN_TTL, Terms, margin};
 use crate::registered::Registered;
+use crate::sabotage::Bug;
 use crate::store::{Owner, ReleaseRequest, RenewRequest, Sent};
 use crate::token::FencingToken;
 use crate::turnstile::{Leaving, Visit};
@@ -93,7 +94,12 @@ impl Hold {
             token,
             sent,
         } = grant;
-        let deadline = sent.after(terms.ttl).before(terms.margin());
+        let counted_from = if Bug::DeadlineFromReply.is_loose() {
+            Moment::now()
+        } else {
+            sent
+        };
+        let deadline = counted_from.after(terms.ttl).before(terms.margin());
         let hold = Arc::new(Self {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             registered,
@@ -138,8 +144,11 @@ impl Hold {
             if deadline <= ENDED {
                 return None;
             }
-            if !Moment::from_nanos(deadline).has_passed() {
+            if !Moment::from_nanos(deadline).has_passed() || Bug::HeldByTimer.is_loose() {
                 return Some(Moment::from_nanos(deadline));
+            }
+            if Bug::RenewalRevives.is_loose() {
+                return None;
             }
             // From now on it is lost for everybody: a renewal that was confirmed in time but is booked only now must
             // not bring it back.
@@ -185,7 +194,8 @@ impl Hold {
     pub(crate) fn confirm(&self, sent: Moment, ttl: Duration) -> bool {
         let mut deadline = self.deadline.load(Ordering::Acquire);
         loop {
-            if deadline <= ENDED || Moment::from_nanos(deadline).has_passed() {
+            let late = Moment::from_nanos(deadline).has_passed() && !Bug::RenewalRevives.is_loose();
+            if deadline <= ENDED || late {
                 // Too late: `held_until` settles what it is.
                 return self.is_held();
             }
@@ -212,6 +222,9 @@ impl Hold {
     /// When the keeper has to look at this hold next; `None` once the lease has ended.
     pub(crate) fn next_look(&self) -> Option<Moment> {
         let deadline = self.deadline()?;
+        if Bug::RenewalRevives.is_loose() {
+            return Some(Moment::from_nanos(self.renew_at.load(Ordering::Acquire)));
+        }
         if self.is_to_renew() && deadline < self.cap() {
             Some(deadline.min(Moment::from_nanos(self.renew_at.load(Ordering::Acquire))))
         } else {

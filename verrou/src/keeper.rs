@@ -25,6 +25,7 @@ use crate::hold::Hold;
 use crate::key::StoredKey;
 use crate::observe;
 use crate::registered::Registered;
+use crate::sabotage::Bug;
 use crate::store::erased::{AnyStore, Boxed};
 use crate::store::{Acquired, Adopted, Owner, ReleaseRequest, Reply, Sent, StoreError};
 use crate::turnstile::Leaving;
@@ -316,7 +317,10 @@ fn look_after(due: Vec<Arc<Hold>>) {
     let mut batches: HashMap<(u64, Duration), Vec<Arc<Hold>>> = HashMap::new();
     for hold in due {
         guarded(&hold, || {
-            if hold.loss.is_raised() || !hold.is_held() {
+            let over = !hold.is_held() && !Bug::RenewalRevives.is_loose()
+                || Bug::HeldByTimer.is_loose()
+                    && hold.deadline().is_some_and(Moment::has_passed);
+            if hold.loss.is_raised() || over {
                 end(&hold, false);
             } else if hold.next_look().is_some_and(|look| !look.has_passed()) {
                 Keeper::lock().book(&hold);
@@ -390,6 +394,11 @@ fn settle(hold: &Arc<Hold>, sent: Moment, ttl: Duration, reply: Option<Result<Re
         Some(Ok(Reply::Done)) => {
             hold.struggling.store(false, Ordering::Relaxed);
             hold.renew_next_at(sent.after(hold.terms.ttl / 3));
+            let sent = if Bug::DeadlineFromReply.is_loose() {
+                Moment::now()
+            } else {
+                sent
+            };
             if !hold.confirm(sent, ttl) {
                 // The yes came too late for a loss that was already told: it is answered by a release.
                 end(hold, false);

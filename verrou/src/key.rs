@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::error::Error;
+use crate::sabotage::Bug;
 
 /// The longest key, in bytes of UTF-8.
 pub(crate) const MAX_KEY: usize = 512;
@@ -42,6 +43,9 @@ impl StoredKey {
         text.push_str(namespace);
         text.push(':');
         text.push_str(key);
+        if Bug::KeysFolded.is_loose() {
+            text.make_ascii_lowercase();
+        }
         Self { text: text.into() }
     }
 

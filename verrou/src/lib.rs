@@ -24,6 +24,7 @@ mod registered;
 // The crate's own name is taken by the `extern crate` above.
 #[path = "verrou.rs"]
 mod registry;
+mod sabotage;
 mod scope;
 mod serialized;
 pub mod store;

@@ -19,6 +19,7 @@ use crate::observe;
 use crate::options::{Terms, Wait};
 use crate::reentry::Chain;
 use crate::registered::Registered;
+use crate::sabotage::Bug;
 use crate::store::{AcquireRequest, Acquired, Owner, StoreError, Watch};
 use crate::turnstile::{Glance, Look, Ticket, Visit};
 
@@ -174,6 +175,9 @@ impl Acquisition {
                 pause = pause.min(RECHECK);
             }
             next_try = Moment::now().after(pause.min(remaining.max(SHORTEST_PAUSE)));
+            if Bug::HintNeeded.is_loose() {
+                next_try = Moment::NEVER;
+            }
         }
     }
 
@@ -312,12 +316,24 @@ impl Acquisition {
             request.sent = call::mark(registered);
             let mark = request.sent.clone();
             let abandon = |call: Option<_>| {
-                if let Some(call) = call {
+                if let Some(call) = call
+                    && !Bug::CancelledAcquireForgotten.is_loose()
+                {
                     keeper::adopt_acquire(unclaimed(), leaving(), call);
                 }
             };
             let call = Call::new(registered.store.clone().acquire(request), mark, abandon);
             let answer = match call.answer(limit).await {
+                Ok(Err(_)) | Err(_) if Bug::ErrorAsBusy.is_loose() => Acquired::Held {
+                    remaining: SHORTEST_PAUSE,
+                },
+                Err(_) if Bug::UnknownAsGranted.is_loose() => Acquired::Granted {
+                    token: crate::token::FencingToken::MAX,
+                },
+                Ok(Ok(Acquired::Held { .. })) if Bug::BusyAsError.is_loose() => {
+                    let error = StoreError::not_applied("it is locked");
+                    return Err(store_error(registered, key, "acquire", &error));
+                }
                 Ok(Ok(answer)) => answer,
                 Ok(Err(error)) => {
                     if error.outcome() == Outcome::Unknown {
@@ -445,6 +461,9 @@ impl<'a> Won<'a> {
 
 impl Drop for Won<'_> {
     fn drop(&mut self) {
+        if Bug::PartialLeftBehind.is_loose() {
+            return;
+        }
         for hold in &self.holds {
             Hold::release_late(hold);
         }

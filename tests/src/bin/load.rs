@@ -23,7 +23,7 @@ use verrou::{Lock, LockGuard, Outcome, SerializedLock, Verrou, VerrouBuilder, Wa
 
 const MS: Duration = Duration::from_millis(1);
 /// How long an acquire waits; longer than a lease, so that a dead holder is no reason to give up.
-const WAIT: Duration = Duration::from_secs(3);
+const WAIT: Duration = Duration::from_secs(4);
 /// The watch over the process's own time.
 const TICK: Duration = Duration::from_millis(20);
 const STALL: Duration = Duration::from_millis(120);
@@ -170,6 +170,7 @@ impl Task {
         match work {
             Work::Hot => vec![HOT.to_owned()],
             Work::Give | Work::Take => vec![given(self.rng.u32(0..GIVEN))],
+            Work::Cancel if self.rng.u32(0..4) == 0 => self.keys(Work::Several),
             Work::Several => {
                 let mut all: Vec<u32> = (0..SEVERAL).collect();
                 self.rng.shuffle(&mut all);

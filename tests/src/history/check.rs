@@ -514,12 +514,14 @@ impl Checker<'_> {
 
     fn served(&mut self) {
         let mut wrong = Vec::new();
-        // Nothing is expected while something is done to somebody, and until its leases are over.
+        // Nothing is expected while something is done to a link or the store, and until the leases that it cost are over.
+        // Whoever is paused or killed keeps no key beyond its own leases.
         let after = self.circumstances.ttl + AFTERMATH;
         let mut disturbances: Vec<(Nanos, Nanos)> = self
             .circumstances
             .windows
             .iter()
+            .filter(|window| window.dead || window.victim.is_none())
             .map(|window| (window.from, window.to + after))
             .collect();
         disturbances.extend(self.stalls.iter().map(|stall| (stall.from, stall.to + after)));
@@ -539,6 +541,7 @@ impl Checker<'_> {
                             && attempt.invoked < free_from
                             && attempt.settled().unwrap_or(attempt.last) > free_from + UNSERVED
                             && self.lived(attempt, free_from + UNSERVED)
+                            && !self.disturbed_itself(attempt.id.process, attempt.invoked, from)
                     });
                     if let Some(waiter) = waiter {
                         wrong.push(format!(

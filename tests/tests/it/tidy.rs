@@ -39,6 +39,7 @@ fn a_driver_knows_the_store_contract_and_what_is_below() {
         "error",
         "key",
         "owner",
+        "sabotage",
         "store",
         "token",
         "testkit",
@@ -62,7 +63,7 @@ fn a_driver_knows_the_store_contract_and_what_is_below() {
 
 /// The layers of ARCHITECTURE.md, the lowest first. A file may name what is in its own layer or below.
 const LAYERS: [&[&str]; 6] = [
-    &["key", "token", "owner", "error", "options", "clock"],
+    &["key", "token", "owner", "error", "options", "clock", "sabotage"],
     &["store"],
     &["store::erased"],
     &[

@@ -4,6 +4,8 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use crate::sabotage::Bug;
+
 use super::{
     AcquireRequest, Acquired, AdoptRequest, Adopted, Capabilities, ForceReleaseRequest, Holding,
     InspectRequest, Listed, LockStore, ReleaseRequest, RenewRequest, Reply, StoreError, StoredKey,
@@ -12,6 +14,9 @@ use super::{
 
 /// A store call that owns all it needs, so that it can be polled to its end on another thread.
 pub(crate) type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send + 'static>>;
+
+/// The lease of [`Bug::RenewalAfterRelease`].
+const LATE: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// Any store, behind a pointer.
 pub(crate) type AnyStore = Arc<dyn DynStore>;
@@ -43,7 +48,13 @@ pub(crate) trait DynStore: Send + Sync + 'static {
 
 impl<S: LockStore> DynStore for S {
     fn acquire(self: Arc<Self>, request: AcquireRequest) -> Boxed<Result<Acquired, StoreError>> {
-        Box::pin(async move { LockStore::acquire(&*self, request).await })
+        Box::pin(async move {
+            let mut request = request;
+            if Bug::LeaseTooLong.is_loose() {
+                request.ttl *= 5;
+            }
+            LockStore::acquire(&*self, request).await
+        })
     }
 
     fn renew_many(
@@ -58,7 +69,22 @@ impl<S: LockStore> DynStore for S {
     }
 
     fn release(self: Arc<Self>, request: ReleaseRequest) -> Boxed<Result<Reply, StoreError>> {
-        Box::pin(async move { LockStore::release(&*self, request).await })
+        Box::pin(async move {
+            if Bug::ReleaseWithoutOwner.is_loose() {
+                let anybody = ForceReleaseRequest::new(request.key);
+                return LockStore::force_release(&*self, anybody)
+                    .await
+                    .map(|_| Reply::Done);
+            }
+            let late = Bug::RenewalAfterRelease
+                .is_loose()
+                .then(|| AcquireRequest::new(request.key.clone(), request.owner, LATE));
+            let released = LockStore::release(&*self, request).await;
+            if let Some(renewal) = late {
+                let _ = LockStore::acquire(&*self, renewal).await;
+            }
+            released
+        })
     }
 
     fn renew(self: Arc<Self>, request: RenewRequest) -> Boxed<Result<Reply, StoreError>> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use sqlx::{AssertSqlSafe, SqlSafeStr as _, SqlStr};
 
 use super::connections::Query;
+use crate::sabotage::Bug;
 use crate::drivers::sql::{Table, micros, wall_micros};
 use crate::store::{
     AcquireRequest, AdoptRequest, ForceReleaseRequest, ReleaseRequest, RenewRequest, StoredKey,
@@ -32,7 +33,18 @@ impl Now {
         // Since boot is another time in each process there.
         #[cfg(not(any(target_os = "linux", target_os = "android")))]
         let lease = wall;
-        Self { lease, wall }
+        Self {
+            lease: if Bug::ClientClock.is_loose() {
+                wall
+            } else {
+                lease
+            },
+            wall: if Bug::TokenWithoutFloor.is_loose() {
+                1
+            } else {
+                wall
+            },
+        }
     }
 }
 
