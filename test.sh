@@ -2,6 +2,10 @@
 # The whole suite. Needs a Rust toolchain; installs what else is missing where it can: a C compiler, Redis, Postgres with
 # pgbouncer, MariaDB. The tests start servers of their own on the loopback; nothing that runs already is touched.
 #
+#   ./test.sh                   all of it, with each fault of the fault matrix once on each driver
+#   ./test.sh soak [MINUTES]    the fault matrix again and again, for 20 minutes unless told otherwise
+#   ./test.sh sabotage [BUG..]  the fault matrix against known bugs, each of which it has to find
+#
 #   VERROU_TEST_SKIP=mysql,postgres,redis     leaves these out, and says so in the last line
 #   VERROU_TEST_REDIS_URL=.. (POSTGRES, MYSQL)  uses a server of yours for the contract suite
 set -euo pipefail
@@ -63,8 +67,25 @@ fi
 
 # One set of features for everything, so that nothing is built twice: the packages of the workspace ask for all of them,
 # but for `tls-native-tls`, which needs the system's OpenSSL.
+features=tests/tls,examples/servers
+case "${1:-}" in
+soak | sabotage)
+    target=${CARGO_TARGET_DIR:-target}
+    if [ "$1" = sabotage ]; then
+        # Every crate is built anew with these flags: in a folder of its own, so that nobody else has to build again.
+        target=$target/sabotage
+        export CARGO_TARGET_DIR=$target RUSTFLAGS="${RUSTFLAGS:-} --cfg verrou_sabotage"
+    fi
+    say "the fault matrix: $*"
+    cargo build --locked --workspace --features "$features" --bins
+    exec "$target/debug/proof" "$@"
+    ;;
+'') ;;
+*) missing "a way to run \`$1\`" './test.sh, ./test.sh soak [MINUTES] or ./test.sh sabotage [BUG..]' ;;
+esac
+
 say 'unit tests, contract suite, process tests, compile tests, examples'
-cargo test --locked --workspace --features tests/tls,examples/servers
+cargo test --locked --workspace --features "$features"
 
 say 'the main job: a bank of four processes, without locks and with them'
 cargo run --locked -q -p examples --example transfer

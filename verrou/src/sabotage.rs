@@ -5,10 +5,6 @@
 
 /// A bug, and where others had it; the marks are those of the research on failures (B4, C8, ...).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(
-    not(verrou_sabotage),
-    expect(dead_code, reason = "the names are read with the cfg only")
-)]
 pub(crate) enum Bug {
     /// A release frees the key whoever holds it (D1).
     ReleaseWithoutOwner,

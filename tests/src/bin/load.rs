@@ -180,7 +180,7 @@ impl Task {
             Work::Many => vec![many(self.rng.u32(0..MANY))],
             Work::Cancel | Work::Try if self.rng.bool() => vec![HOT.to_owned()],
             // Everybody waits for as long as it is held.
-            Work::Lose if self.rng.u32(0..5) == 0 => vec![HOT.to_owned()],
+            Work::Lose if self.rng.u32(0..3) == 0 => vec![HOT.to_owned()],
             Work::Cancel | Work::Try | Work::Lose => vec![many(self.rng.u32(0..MANY))],
         }
     }
@@ -320,25 +320,28 @@ impl Task {
         self.end(number, guard, plan.give).await;
     }
 
-    /// A guard that is lost: its loss is told, and it is asked some more.
+    /// A guard that is lost: it is asked on until it was told, and some time more, for no loss may be taken back.
     async fn mourn(
         &self,
         number: u64,
         guard: &LockGuard,
-        lost: impl Future<Output = ()>,
-        told: bool,
+        mut lost: impl Future<Output = ()> + Unpin,
+        mut told: bool,
     ) {
         let journal = &self.worker.journal;
-        if !told && timeout(500 * MS, lost).await.is_ok() {
-            journal.write(number, What::Lost);
-        }
-        let begun = Instant::now();
-        while begun.elapsed() < 30 * MS {
+        let mut until = Instant::now() + if told { 50 * MS } else { 1000 * MS };
+        while Instant::now() < until {
             let asked = boot_nanos();
             if guard.is_held() {
                 journal.write(number, What::Held(asked));
             }
-            sleep(5 * MS).await;
+            if told {
+                sleep(5 * MS).await;
+            } else if timeout(5 * MS, &mut lost).await.is_ok() {
+                journal.write(number, What::Lost);
+                told = true;
+                until = Instant::now() + 50 * MS;
+            }
         }
     }
 

@@ -229,9 +229,13 @@ impl Checker<'_> {
                 .of_key(key)
                 .filter(|attempt| attempt.granted.is_some())
                 .collect();
-            // A lock that was taken up has the token that it had.
+            // A lock that was taken up has the token that it had, and is taken up once.
+            let mut taken_up = BTreeSet::new();
             grants.retain(|taken| {
                 let Some(of) = taken.of else { return true };
+                if !taken_up.insert(of) {
+                    wrong.push(format!("`{key}`: {of} was taken up twice, by {} as well", taken.id));
+                }
                 let given = self.attempts.iter().find(|attempt| attempt.id == of);
                 if given.is_none_or(|given| token(given) != token(taken)) {
                     wrong.push(format!("`{key}`: {} has not the token of {of}", taken.id));
@@ -615,3 +619,6 @@ impl Checker<'_> {
         figures
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -262,9 +262,10 @@ impl<'a> Stage<'a> {
             Fault::Silent => self.break_link(strike, Link::Silent).await,
             Fault::Deaf => self.break_link(strike, Link::Deaf).await,
             Fault::Delayed => {
-                for link in &self.links {
-                    let delay = Duration::from_millis(self.rng.u64(120..480));
-                    link.set(Link::Delayed(delay));
+                // One much longer than the others: if it counted its leases from the answers, it would be too late for them.
+                for (other, link) in self.links.iter().enumerate() {
+                    let delay = if other == place { 380..480 } else { 1..60 };
+                    link.set(Link::Delayed(Duration::from_millis(self.rng.u64(delay))));
                 }
                 sleep(3 * self.cell.fault.ttl()).await;
                 for link in &self.links {

@@ -35,7 +35,7 @@ pub struct Order {
 /// The key that everybody wants.
 pub const HOT: &str = "hot";
 /// How many other keys there are; half of them differ from the other half by their case only.
-pub const MANY: u32 = 16;
+pub const MANY: u32 = 8;
 /// How many keys there are that are taken together.
 pub const SEVERAL: u32 = 5;
 /// How many keys there are that are handed over.
