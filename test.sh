@@ -81,7 +81,10 @@ soak | sabotage)
     exec "$target/debug/proof" "$@"
     ;;
 '') ;;
-*) missing "a way to run \`$1\`" './test.sh, ./test.sh soak [MINUTES] or ./test.sh sabotage [BUG..]' ;;
+*)
+    echo 'usage: ./test.sh [soak [MINUTES] | sabotage [BUG..]]' >&2
+    exit 64
+    ;;
 esac
 
 say 'unit tests, contract suite, process tests, compile tests, examples'

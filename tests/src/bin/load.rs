@@ -170,7 +170,7 @@ impl Task {
         match work {
             Work::Hot => vec![HOT.to_owned()],
             Work::Give | Work::Take => vec![given(self.rng.u32(0..GIVEN))],
-            Work::Cancel if self.rng.u32(0..4) == 0 => self.keys(Work::Several),
+            Work::Cancel if self.rng.bool() => self.keys(Work::Several),
             Work::Several => {
                 let mut all: Vec<u32> = (0..SEVERAL).collect();
                 self.rng.shuffle(&mut all);
@@ -295,6 +295,11 @@ impl Task {
                 break;
             }
             journal.write(number, What::Held(asked));
+            if plan.until_lost
+                && let Some(asked) = pester(&guard)
+            {
+                journal.write(number, What::Held(asked));
+            }
             if begun.elapsed() >= write_at && !written {
                 written = true;
                 for key in keys {
@@ -425,6 +430,20 @@ impl Task {
         let letter = std::fs::read_to_string(&path).ok()?;
         Some((path, letter))
     }
+}
+
+/// Asks without a pause; when it was asked last with a yes. If the process is stopped in here, the first question after it
+/// comes before any other thread has run.
+fn pester(guard: &LockGuard) -> Option<u64> {
+    let mut last = None;
+    for _ in 0..1000 {
+        let asked = boot_nanos();
+        if !guard.is_held() {
+            break;
+        }
+        last = Some(asked);
+    }
+    last
 }
 
 fn opened(letter: &str) -> Option<(Id, String, SerializedLock)> {

@@ -529,12 +529,16 @@ impl Checker<'_> {
             .map(|window| (window.from, window.to + after))
             .collect();
         disturbances.extend(self.stalls.iter().map(|stall| (stall.from, stall.to + after)));
+        let end = self.attempts.iter().map(|attempt| attempt.last).max();
+        let end = end.unwrap_or(0);
         for key in self.keys() {
             let mut taken: Vec<(Nanos, Nanos)> = self
                 .of_key(key)
                 .filter_map(|attempt| self.reign(attempt, true))
                 .collect();
             taken.extend(&disturbances);
+            // Who is still waiting at the end was waiting for nobody.
+            taken.push((end, end));
             taken.sort_unstable();
             let mut free_from = 0;
             for (from, to) in taken {

@@ -26,6 +26,8 @@ const TASKS: u32 = 4;
 const REQUEST_TIMEOUT: Duration = Duration::from_millis(500);
 /// How often a cell does what it does.
 const STRIKES: u32 = 2;
+/// For so long somebody is looked for who holds the key that everybody wants.
+const LOOKED_FOR: Duration = Duration::from_millis(500);
 /// Guards that each process must have had before anything is done to it.
 const WARM: usize = 3;
 
@@ -223,7 +225,10 @@ impl<'a> Stage<'a> {
 
     /// Does it once.
     async fn strike(&mut self, strike: u32) {
-        let place = self.rng.usize(0..self.workers.len());
+        let place = match self.cell.fault {
+            Fault::KillHolder | Fault::PauseHolder => self.holder().await,
+            _ => self.rng.usize(0..self.workers.len()),
+        };
         let victim = self.workers[place].process;
         let from = boot_nanos();
         match self.cell.fault {
@@ -295,6 +300,24 @@ impl<'a> Stage<'a> {
                 self.window(from, None, false);
             }
         }
+    }
+
+    /// The place of a process that holds the key that everybody wants; of any, if it changes too fast to be seen.
+    async fn holder(&mut self) -> usize {
+        let began = boot_nanos();
+        while boot_nanos() - began < nanos(LOOKED_FOR) {
+            let (attempts, _) = attempts(&history::read(self.folder.path()));
+            let holds = |attempt: &&Attempt| {
+                attempt.granted.is_some() && attempt.end.is_none() && attempt.keys == [order::HOT]
+            };
+            let holding = attempts.iter().rev().find(holds).map(|attempt| attempt.id.process);
+            let place = self.workers.iter().position(|worker| Some(worker.process) == holding);
+            if let Some(place) = place {
+                return place;
+            }
+            sleep(Duration::from_millis(2)).await;
+        }
+        self.rng.usize(0..self.workers.len())
     }
 
     /// Breaks the link of one process, and now and then of all.
