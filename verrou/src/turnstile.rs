@@ -408,7 +408,8 @@ impl Drop for Ticket<'_> {
         let mut queue = self.visit.gate.queue();
         let place = self.place.load(Ordering::Relaxed);
         let was_head = queue.head() == Some(place);
-        if Bug::HeadLostOnCancel.is_loose() && was_head && queue.occupant.is_none() {
+        let granted = matches!(queue.occupant, Some(Occupant::Holder { .. }));
+        if Bug::HeadLostOnCancel.is_loose() && was_head && !granted {
             queue.due = Moment::NEVER;
             return;
         }
@@ -500,6 +501,9 @@ impl Queue {
     }
 
     fn send_head_to_end(&mut self, now: Moment) -> Vec<Waker> {
+        if Bug::HeadLostOnCancel.is_loose() {
+            return Vec::new();
+        }
         if let Some((_, waiter)) = self.waiting.pop_first() {
             let place = self.next_place;
             self.next_place += 1;

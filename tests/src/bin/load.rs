@@ -1,7 +1,7 @@
 //! A process of the fault matrix: tasks that take locks in every way there is, and write down what they see.
 //!
 //! Its orders come in the variable `VERROU_TEST_LOAD`. It works until its input is closed, finishes what it has begun,
-//! shuts its instances down and ends. Only the public API.
+//! says that it is idle, and shuts its instances down when it is told that all is over. Only the public API.
 
 #![allow(clippy::print_stderr, reason = "it talks to whoever reads the log")]
 
@@ -16,7 +16,9 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use tests::history::{End, Fail, Id, Journal, What, Work, boot_nanos, nanos};
-use tests::matrix::order::{GIVEN, HOT, MANY, Order, SEVERAL, VARIABLE, given, many, several, write};
+use tests::matrix::order::{
+    GIVEN, HOT, MANY, Order, SEVERAL, VARIABLE, given, idle, many, over, several, write,
+};
 use tokio::time::{sleep, timeout};
 use verrou::drivers::{MemoryStore, MySqlStore, PostgresStore, RedisStore, SqliteStore};
 use verrou::{Lock, LockGuard, Outcome, SerializedLock, Verrou, VerrouBuilder, Wait};
@@ -78,6 +80,11 @@ async fn work(order: Order) -> Result<(), Box<dyn Error + Send + Sync>> {
         .collect();
     for task in tasks {
         task.await?;
+    }
+    // What was dropped has to be released without the help of a shutdown.
+    std::fs::write(idle(&worker.order.folder, worker.order.process), "")?;
+    while worker.order.folder.exists() && !over(&worker.order.folder).exists() {
+        sleep(5 * MS).await;
     }
     for instance in instances {
         if let Err(error) = instance.shutdown().await {
@@ -177,8 +184,10 @@ impl Task {
                 let count = self.rng.usize(2..=3);
                 all.into_iter().take(count).map(several).collect()
             }
+            // Alone, one of those that others take together.
+            Work::Many if self.rng.u32(0..4) == 0 => vec![several(self.rng.u32(0..SEVERAL))],
             Work::Many => vec![many(self.rng.u32(0..MANY))],
-            Work::Cancel | Work::Try if self.rng.bool() => vec![HOT.to_owned()],
+            Work::Cancel | Work::Try if self.rng.u32(0..4) == 0 => vec![HOT.to_owned()],
             // Everybody waits for as long as it is held.
             Work::Lose if self.rng.u32(0..3) == 0 => vec![HOT.to_owned()],
             Work::Cancel | Work::Try | Work::Lose => vec![many(self.rng.u32(0..MANY))],

@@ -31,6 +31,9 @@ const LOOKED_FOR: Duration = Duration::from_millis(500);
 /// Guards that each process must have had before anything is done to it.
 const WARM: usize = 3;
 
+/// The variable that names a folder in which the histories of the last cell are kept, for people to read.
+const KEPT: &str = "VERROU_TEST_HISTORIES";
+
 /// One place of the matrix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[expect(clippy::exhaustive_structs, reason = "part of the tests only")]
@@ -354,13 +357,26 @@ impl<'a> Stage<'a> {
                 worker.stop();
             }
             for worker in &mut self.workers {
-                if !worker.ended().await {
+                if !worker.idle(self.folder.path()).await {
                     unwell.push(worker.process);
                 }
             }
         }
         if self.cell.driver != Driver::Memory {
             self.probe().await;
+        }
+        if let Err(error) = std::fs::write(order::over(self.folder.path()), "") {
+            panic!("{}: {error}", self.cell);
+        }
+        if self.cell.fault != Fault::KillHolder {
+            for worker in &mut self.workers {
+                if !worker.ended().await {
+                    unwell.push(worker.process);
+                }
+            }
+        }
+        if let Some(kept) = std::env::var_os(KEPT) {
+            keep(self.folder.path(), Path::new(&kept));
         }
         let (attempts, mut stalls) = attempts(&history::read(self.folder.path()));
         stalls.extend(pulse.end());
@@ -422,6 +438,16 @@ impl<'a> Stage<'a> {
         self.circumstances.probes = probes.collect();
         if let Err(error) = verrou.shutdown().await {
             panic!("the probe: {error}");
+        }
+    }
+}
+
+/// Copies the histories.
+fn keep(from: &Path, to: &Path) {
+    let _ = std::fs::create_dir_all(to);
+    for entry in std::fs::read_dir(from).into_iter().flatten().flatten() {
+        if entry.path().is_file() {
+            let _ = std::fs::copy(entry.path(), to.join(entry.file_name()));
         }
     }
 }

@@ -70,6 +70,18 @@ pub fn keys() -> Vec<String> {
     keys
 }
 
+/// The file by which a process says that it has nothing left to do.
+#[must_use]
+pub fn idle(folder: &Path, process: u32) -> PathBuf {
+    folder.join(format!("{process}.idle"))
+}
+
+/// The file by which processes are told that all is over.
+#[must_use]
+pub fn over(folder: &Path) -> PathBuf {
+    folder.join("over")
+}
+
 /// The guarded write that the documentation shows, to a file for each key: accepted if no greater token was there
 /// before.
 ///

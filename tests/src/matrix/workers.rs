@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::order::{Order, VARIABLE};
+use super::order::{Order, VARIABLE, idle};
 use crate::DEADLINE;
 
 /// One process; killed when it is dropped.
@@ -53,6 +53,22 @@ impl Worker {
     /// Tells it to end.
     pub(super) fn stop(&mut self) {
         drop(self.child.stdin.take());
+    }
+
+    /// Waits until it says that it has nothing left to do; whether it does.
+    pub(super) async fn idle(&mut self, folder: &Path) -> bool {
+        let started = Instant::now();
+        while started.elapsed() < DEADLINE {
+            if idle(folder, self.process).exists() {
+                return true;
+            }
+            if !matches!(self.child.try_wait(), Ok(None)) {
+                return false;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        self.kill();
+        false
     }
 
     /// Waits until it has ended; whether it went well.
