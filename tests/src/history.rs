@@ -8,7 +8,6 @@ pub mod attempts;
 pub mod check;
 pub mod picture;
 
-
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::path::Path;
@@ -207,7 +206,10 @@ pub fn read(folder: &Path) -> Vec<Event> {
     let mut events = Vec::new();
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         let path = entry.path();
-        if path.extension().is_none_or(|extension| extension != "history") {
+        if path
+            .extension()
+            .is_none_or(|extension| extension != "history")
+        {
             continue;
         }
         let text = std::fs::read_to_string(&path).unwrap_or_default();

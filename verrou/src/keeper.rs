@@ -318,8 +318,7 @@ fn look_after(due: Vec<Arc<Hold>>) {
     for hold in due {
         guarded(&hold, || {
             let over = !hold.is_held() && !Bug::RenewalRevives.is_loose()
-                || Bug::HeldByTimer.is_loose()
-                    && hold.deadline().is_some_and(Moment::has_passed);
+                || Bug::HeldByTimer.is_loose() && hold.deadline().is_some_and(Moment::has_passed);
             if hold.loss.is_raised() || over {
                 end(&hold, false);
             } else if hold.next_look().is_some_and(|look| !look.has_passed()) {

@@ -280,7 +280,9 @@ impl Task {
         match acquired {
             Ok(guard) => self.keep(number, keys, guard, plan).await,
             Err(error) => {
-                self.worker.journal.write(number, What::Fail(reason(&error)));
+                self.worker
+                    .journal
+                    .write(number, What::Fail(reason(&error)));
                 // A store that is gone answers at once: nobody should be kept busy by that.
                 sleep(Duration::from_millis(self.rng.u64(5..40))).await;
             }
@@ -404,7 +406,9 @@ impl Task {
         let draft = folder.join(format!("{process}.{number}.draft"));
         let laid = std::fs::create_dir_all(&folder)
             .and_then(|()| std::fs::write(&draft, letter))
-            .and_then(|()| std::fs::rename(&draft, folder.join(format!("{process}.{number}.letter"))));
+            .and_then(|()| {
+                std::fs::rename(&draft, folder.join(format!("{process}.{number}.letter")))
+            });
         if let Err(error) = laid {
             eprintln!("a letter of {process}: {error}");
         }
@@ -433,7 +437,10 @@ impl Task {
         let letters = std::fs::read_dir(self.mail()).ok()?.flatten();
         let letters: Vec<PathBuf> = letters
             .map(|letter| letter.path())
-            .filter(|path| path.extension().is_some_and(|extension| extension == "letter"))
+            .filter(|path| {
+                path.extension()
+                    .is_some_and(|extension| extension == "letter")
+            })
             .collect();
         let path = self.rng.choice(letters)?;
         let letter = std::fs::read_to_string(&path).ok()?;

@@ -60,14 +60,21 @@ fn load() -> Result<PathBuf, Box<dyn Error>> {
     if load.exists() {
         Ok(load)
     } else {
-        Err(format!("{} is not there: `cargo build -p tests --bins` builds it", load.display()).into())
+        Err(format!(
+            "{} is not there: `cargo build -p tests --bins` builds it",
+            load.display()
+        )
+        .into())
     }
 }
 
 /// Where reports go: beside the folder of the profile.
 fn target(name: &str) -> Result<PathBuf, Box<dyn Error>> {
     let program = std::env::current_exe()?;
-    let target = program.ancestors().nth(2).ok_or("this program is in no folder")?;
+    let target = program
+        .ancestors()
+        .nth(2)
+        .ok_or("this program is in no folder")?;
     Ok(target.join("proof").join(name))
 }
 
@@ -123,13 +130,16 @@ fn soak_driver(
         let mut stand = Stand::start(driver).await;
         loop {
             for cell in Cell::all(driver) {
-                let Ok(_turn) = turns.acquire().await else { return };
+                let Ok(_turn) = turns.acquire().await else {
+                    return;
+                };
                 if Instant::now() > end {
                     return;
                 }
                 let run = run(cell, &mut stand, load, fastrand::u64(..)).await;
                 println!("{cell} {:#x}: {} grants", run.seed, run.figures.grants);
-                let (report, examples) = &mut *report.lock().unwrap_or_else(PoisonError::into_inner);
+                let (report, examples) =
+                    &mut *report.lock().unwrap_or_else(PoisonError::into_inner);
                 report.add(&run);
                 // On a server where there is one.
                 let known = examples.iter().any(|known| known.cell.fault == cell.fault);
@@ -158,24 +168,44 @@ fn replay(cell: &str, seed: &str) -> Outcome {
     report.add(&run);
     let folder = target("replay")?;
     report.write(&folder, &format!("{cell} with seed {seed:#x}"), &[run])?;
-    println!("{}see {}", report.table(), folder.join("report.md").display());
+    println!(
+        "{}see {}",
+        report.table(),
+        folder.join("report.md").display()
+    );
     Ok(report.violations().is_empty())
 }
 
 fn sabotage(names: &[&str]) -> Outcome {
     if !cfg!(verrou_sabotage) {
-        return Err("this is no build with --cfg verrou_sabotage; `./test.sh sabotage` makes one".into());
+        return Err(
+            "this is no build with --cfg verrou_sabotage; `./test.sh sabotage` makes one".into(),
+        );
     }
-    if let Some(unknown) = names.iter().find(|name| BUGS.iter().all(|bug| bug.name != **name)) {
+    if let Some(unknown) = names
+        .iter()
+        .find(|name| BUGS.iter().all(|bug| bug.name != **name))
+    {
         let known: Vec<&str> = BUGS.iter().map(|bug| bug.name).collect();
-        return Err(format!("there is no bug `{unknown}`; there are {}", known.join(", ")).into());
+        return Err(format!(
+            "there is no bug `{unknown}`; there are {}",
+            known.join(", ")
+        )
+        .into());
     }
-    let mut page = String::from("| bug | what it does | found by | where | run |\n|---|---|---|---|--:|\n");
+    let mut page =
+        String::from("| bug | what it does | found by | where | run |\n|---|---|---|---|--:|\n");
     let mut well = true;
-    for bug in BUGS.iter().filter(|bug| names.is_empty() || names.contains(&bug.name)) {
+    for bug in BUGS
+        .iter()
+        .filter(|bug| names.is_empty() || names.contains(&bug.name))
+    {
         let line = match look_for(bug)? {
             Some((checks, cell, tries)) => {
-                format!("| {} | {} | {checks} | {cell} | {tries} |", bug.name, bug.what)
+                format!(
+                    "| {} | {} | {checks} | {cell} | {tries} |",
+                    bug.name, bug.what
+                )
             }
             None => {
                 well = false;
@@ -187,7 +217,11 @@ fn sabotage(names: &[&str]) -> Outcome {
         page.push('\n');
     }
     // Without a bug the same build finds nothing.
-    for cell in ["redis/calm", "redis/pause-holder", "redis/replies-held-back"] {
+    for cell in [
+        "redis/calm",
+        "redis/pause-holder",
+        "redis/replies-held-back",
+    ] {
         let found = broken(cell, None)?;
         well &= found.is_empty();
         let line = format!("| none | | {} | {cell} | 1 |", found.join(", "));

@@ -234,7 +234,10 @@ impl Checker<'_> {
             grants.retain(|taken| {
                 let Some(of) = taken.of else { return true };
                 if !taken_up.insert(of) {
-                    wrong.push(format!("`{key}`: {of} was taken up twice, by {} as well", taken.id));
+                    wrong.push(format!(
+                        "`{key}`: {of} was taken up twice, by {} as well",
+                        taken.id
+                    ));
                 }
                 let given = self.attempts.iter().find(|attempt| attempt.id == of);
                 if given.is_none_or(|given| token(given) != token(taken)) {
@@ -412,7 +415,10 @@ impl Checker<'_> {
                 (Some((at, Fail::NotApplied | Fail::Unknown | Fail::Lost)), _)
                 | (_, Some((at, End::Failed | End::NotHeld))) => at,
                 (Some((at, Fail::Other)), _) => {
-                    wrong.push(format!("{} ended by no error of a lock, at {at}", attempt.id));
+                    wrong.push(format!(
+                        "{} ended by no error of a lock, at {at}",
+                        attempt.id
+                    ));
                     continue;
                 }
                 _ => continue,
@@ -428,10 +434,17 @@ impl Checker<'_> {
             self.found("errors have a cause", seen);
         }
         let mut untold = Vec::new();
-        for window in self.circumstances.windows.iter().filter(|window| window.dead) {
+        for window in self
+            .circumstances
+            .windows
+            .iter()
+            .filter(|window| window.dead)
+        {
             let long = window.to - window.from > 2 * self.circumstances.request_timeout + SLACK;
             let told = self.attempts.iter().any(|attempt| {
-                window.victim.is_none_or(|victim| victim == attempt.id.process)
+                window
+                    .victim
+                    .is_none_or(|victim| victim == attempt.id.process)
                     && matches!(attempt.failed, Some((at, Fail::NotApplied | Fail::Unknown))
                         if at >= window.from && at <= window.to + AFTERMATH)
             });
@@ -447,7 +460,11 @@ impl Checker<'_> {
     /// From when to when `attempt` may have held its keys at the store. Strictly: if the link works, as soon as what was
     /// done ought to have arrived there.
     fn reign(&self, attempt: &Attempt, strictly: bool) -> Option<(Nanos, Nanos)> {
-        let Circumstances { ttl, request_timeout, .. } = *self.circumstances;
+        let Circumstances {
+            ttl,
+            request_timeout,
+            ..
+        } = *self.circumstances;
         let orphan = ttl + SLACK;
         let process = attempt.id.process;
         let at_once = |from: Nanos, to: Nanos| {
@@ -528,7 +545,11 @@ impl Checker<'_> {
             .filter(|window| window.dead || window.victim.is_none())
             .map(|window| (window.from, window.to + after))
             .collect();
-        disturbances.extend(self.stalls.iter().map(|stall| (stall.from, stall.to + after)));
+        disturbances.extend(
+            self.stalls
+                .iter()
+                .map(|stall| (stall.from, stall.to + after)),
+        );
         let end = self.attempts.iter().map(|attempt| attempt.last).max();
         let end = end.unwrap_or(0);
         for key in self.keys() {
@@ -544,11 +565,12 @@ impl Checker<'_> {
             for (from, to) in taken {
                 if free_from > 0 && from > free_from + UNSERVED {
                     let waiter = self.of_key(key).find(|attempt| {
+                        let unserved = attempt.invoked.max(free_from) + UNSERVED;
                         attempt.keys.len() == 1
                             && attempt.of.is_none()
-                            && attempt.invoked < free_from
-                            && attempt.settled().unwrap_or(attempt.last) > free_from + UNSERVED
-                            && self.lived(attempt, free_from + UNSERVED)
+                            && from > unserved
+                            && attempt.settled().unwrap_or(attempt.last) > unserved
+                            && self.lived(attempt, unserved)
                             && !self.disturbed_itself(attempt.id.process, attempt.invoked, from)
                     });
                     if let Some(waiter) = waiter {
@@ -599,10 +621,7 @@ impl Checker<'_> {
             }
             figures.lost += u64::from(attempt.lost.is_some());
             figures.cancelled += u64::from(attempt.cancelled.is_some());
-            let failed = matches!(
-                attempt.failed,
-                Some((_, Fail::NotApplied | Fail::Unknown))
-            );
+            let failed = matches!(attempt.failed, Some((_, Fail::NotApplied | Fail::Unknown)));
             figures.failed += u64::from(failed);
             let stale = attempt.writes.iter().filter(|(_, accepted)| !accepted);
             figures.stale_writes += stale.count() as u64;

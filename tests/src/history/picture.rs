@@ -25,10 +25,22 @@ pub fn draw(
         .iter()
         .filter(|attempt| attempt.claim().is_some() && is_hot(attempt))
         .collect();
-    let begun = attempts.iter().map(|attempt| attempt.invoked).min().unwrap_or(0);
-    let ended = attempts.iter().map(|attempt| attempt.last).max().unwrap_or(begun + 1);
+    let begun = attempts
+        .iter()
+        .map(|attempt| attempt.invoked)
+        .min()
+        .unwrap_or(0);
+    let ended = attempts
+        .iter()
+        .map(|attempt| attempt.last)
+        .max()
+        .unwrap_or(begun + 1);
     let seconds = |at: Nanos| at.saturating_sub(begun) as f64 / 1e9;
-    let rows = 1 + attempts.iter().map(|attempt| attempt.id.process).max().unwrap_or(0);
+    let rows = 1 + attempts
+        .iter()
+        .map(|attempt| attempt.id.process)
+        .max()
+        .unwrap_or(0);
     let area = SVGBackend::new(path, SIZE).into_drawing_area();
     area.fill(&WHITE)?;
     let mut chart = ChartBuilder::on(&area)
@@ -57,14 +69,24 @@ pub fn draw(
         };
         // A fault of one moment would not be seen.
         let to = seconds(window.to).max(seconds(window.from) + 0.01);
-        Rectangle::new([(seconds(window.from), low), (to, high)], RED.mix(0.18).filled())
+        Rectangle::new(
+            [(seconds(window.from), low), (to, high)],
+            RED.mix(0.18).filled(),
+        )
     }))?;
     chart.draw_series(hot.iter().filter_map(|attempt| {
         let (from, to) = attempt.claim()?;
         let row = f64::from(attempt.id.process);
         let to = seconds(to).max(seconds(from) + 0.002);
-        let colour = if matches!(attempt.end, Some((_, End::Lost))) { RED } else { BLUE };
-        Some(Rectangle::new([(seconds(from), row + 0.2), (to, row + 0.8)], colour.filled()))
+        let colour = if matches!(attempt.end, Some((_, End::Lost))) {
+            RED
+        } else {
+            BLUE
+        };
+        Some(Rectangle::new(
+            [(seconds(from), row + 0.2), (to, row + 0.8)],
+            colour.filled(),
+        ))
     }))?;
     chart.draw_series(hot.iter().filter_map(|attempt| {
         let lost = attempt.lost?;
@@ -76,6 +98,8 @@ pub fn draw(
 }
 
 fn is_hot(attempt: &Attempt) -> bool {
-    matches!(attempt.work, Work::Hot | Work::Lose | Work::Try | Work::Cancel)
-        && attempt.keys.iter().any(|key| key == "hot")
+    matches!(
+        attempt.work,
+        Work::Hot | Work::Lose | Work::Try | Work::Cancel
+    ) && attempt.keys.iter().any(|key| key == "hot")
 }

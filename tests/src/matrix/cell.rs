@@ -73,7 +73,9 @@ pub struct Run {
 impl Cell {
     /// Every cell of `driver`.
     pub fn all(driver: Driver) -> impl Iterator<Item = Self> {
-        let concerned = Fault::ALL.into_iter().filter(move |fault| fault.concerns(driver));
+        let concerned = Fault::ALL
+            .into_iter()
+            .filter(move |fault| fault.concerns(driver));
         concerned.map(move |fault| Self { driver, fault })
     }
 
@@ -129,7 +131,11 @@ struct Stage<'a> {
 impl<'a> Stage<'a> {
     fn set(cell: Cell, stand: &'a mut Stand, load: &'a Path, seed: u64) -> Self {
         let folder = Folder::new();
-        let processes = if cell.driver == Driver::Memory { 1 } else { PROCESSES };
+        let processes = if cell.driver == Driver::Memory {
+            1
+        } else {
+            PROCESSES
+        };
         let links = match stand.port() {
             Some(port) => (0..processes).map(|_| Proxy::to(port)).collect(),
             None => Vec::new(),
@@ -164,12 +170,19 @@ impl<'a> Stage<'a> {
         self.next_process += 1;
         let url = self.stand.url();
         let order = Order {
-            url: self.links.get(place).map_or(url.clone(), |link| link.through(&url)),
+            url: self
+                .links
+                .get(place)
+                .map_or(url.clone(), |link| link.through(&url)),
             namespace: self.namespace(),
             process,
             folder: self.path(),
             seed: self.rng.u64(..),
-            tasks: if self.cell.driver == Driver::Memory { PROCESSES * TASKS } else { TASKS },
+            tasks: if self.cell.driver == Driver::Memory {
+                PROCESSES * TASKS
+            } else {
+                TASKS
+            },
             ttl_ms: u64::try_from(self.cell.fault.ttl().as_millis()).unwrap_or(u64::MAX),
             request_timeout_ms: u64::try_from(REQUEST_TIMEOUT.as_millis()).unwrap_or(u64::MAX),
         };
@@ -198,11 +211,19 @@ impl<'a> Stage<'a> {
                 };
                 events.iter().filter(granted).count()
             };
-            if self.workers.iter().all(|worker| grants(worker.process) >= WARM) {
+            if self
+                .workers
+                .iter()
+                .all(|worker| grants(worker.process) >= WARM)
+            {
                 return;
             }
             let waited = boot_nanos() - started;
-            assert!(waited < nanos(DEADLINE), "{}: the load does not begin", self.cell);
+            assert!(
+                waited < nanos(DEADLINE),
+                "{}: the load does not begin",
+                self.cell
+            );
             sleep(Duration::from_millis(20)).await;
         }
     }
@@ -313,8 +334,15 @@ impl<'a> Stage<'a> {
             let holds = |attempt: &&Attempt| {
                 attempt.granted.is_some() && attempt.end.is_none() && attempt.keys == [order::HOT]
             };
-            let holding = attempts.iter().rev().find(holds).map(|attempt| attempt.id.process);
-            let place = self.workers.iter().position(|worker| Some(worker.process) == holding);
+            let holding = attempts
+                .iter()
+                .rev()
+                .find(holds)
+                .map(|attempt| attempt.id.process);
+            let place = self
+                .workers
+                .iter()
+                .position(|worker| Some(worker.process) == holding);
             if let Some(place) = place {
                 return place;
             }
@@ -350,7 +378,9 @@ impl<'a> Stage<'a> {
         if self.cell.fault == Fault::KillHolder {
             for worker in &mut self.workers {
                 worker.kill();
-                self.circumstances.killed.insert(worker.process, boot_nanos());
+                self.circumstances
+                    .killed
+                    .insert(worker.process, boot_nanos());
             }
         } else {
             for worker in &mut self.workers {
@@ -399,9 +429,15 @@ impl<'a> Stage<'a> {
         let builder = Verrou::builder().namespace(self.namespace());
         let verrou = self.stand.on(builder).await;
         // What was given and not taken stays taken; here is a taker.
-        for entry in std::fs::read_dir(self.folder.path().join("mail")).into_iter().flatten().flatten() {
+        for entry in std::fs::read_dir(self.folder.path().join("mail"))
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
             let letter = std::fs::read_to_string(entry.path()).unwrap_or_default();
-            let text = letter.split_once('\n').map(|(_, text)| text.parse::<SerializedLock>());
+            let text = letter
+                .split_once('\n')
+                .map(|(_, text)| text.parse::<SerializedLock>());
             if let Some(Ok(text)) = text
                 && let Ok(guard) = verrou.restore_lock(&text).await
             {
@@ -409,7 +445,11 @@ impl<'a> Stage<'a> {
             }
         }
         let ttl = self.circumstances.ttl;
-        let bound = if self.cell.fault == Fault::Calm { 1000 * MS } else { ttl + 500 * MS };
+        let bound = if self.cell.fault == Fault::Calm {
+            1000 * MS
+        } else {
+            ttl + 500 * MS
+        };
         let probes: Vec<_> = order::keys()
             .into_iter()
             .map(|key| {

@@ -91,7 +91,10 @@ async fn beat(patient: Patient, stalls: Arc<Mutex<Vec<Stall>>>) {
                 from,
                 to,
             };
-            stalls.lock().unwrap_or_else(PoisonError::into_inner).push(stall);
+            stalls
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(stall);
         }
         tokio::time::sleep(BEAT).await;
     }
@@ -104,8 +107,11 @@ async fn written(patient: &Patient, line: &mut Option<Line>) -> bool {
     }
     match line {
         Some(Line::Redis(connection)) => {
-            let set: redis::RedisResult<()> =
-                redis::cmd("SET").arg("pulse").arg(1).query_async(connection).await;
+            let set: redis::RedisResult<()> = redis::cmd("SET")
+                .arg("pulse")
+                .arg(1)
+                .query_async(connection)
+                .await;
             set.is_ok()
         }
         Some(Line::Postgres(connection)) => sqlx::raw_sql(WRITE).execute(connection).await.is_ok(),
@@ -119,7 +125,9 @@ async fn connected(patient: &Patient) -> Option<Line> {
         Patient::Disk(_) => None,
         Patient::Redis(url) => {
             let client = redis::Client::open(url.as_str()).ok()?;
-            Some(Line::Redis(client.get_multiplexed_async_connection().await.ok()?))
+            Some(Line::Redis(
+                client.get_multiplexed_async_connection().await.ok()?,
+            ))
         }
         Patient::Postgres(url) => {
             let mut connection = PgConnection::connect(url).await.ok()?;

@@ -42,7 +42,8 @@ impl Report {
     pub fn add(&mut self, run: &Run) {
         let sum = self.cells.entry(run.cell).or_default();
         let count = |checks: &[&str]| {
-            let of = |violation: &&crate::history::check::Violation| checks.contains(&violation.check);
+            let of =
+                |violation: &&crate::history::check::Violation| checks.contains(&violation.check);
             run.violations.iter().filter(of).count()
         };
         sum.runs += 1;
@@ -159,7 +160,10 @@ impl Report {
         std::fs::create_dir_all(folder)?;
         let mut page = format!("# {title}\n\n{}\n", self.table());
         let stall = self.longest_stall() / MS;
-        writeln!(page, "The machine itself stood still for {stall} ms at the longest.\n")?;
+        writeln!(
+            page,
+            "The machine itself stood still for {stall} ms at the longest.\n"
+        )?;
         writeln!(page, "# What was broken\n")?;
         if self.violations.is_empty() {
             writeln!(page, "Nothing.")?;
@@ -171,7 +175,12 @@ impl Report {
         for run in examples {
             let name = format!("{}-{}.svg", run.cell.fault.name(), run.cell.driver.name());
             let title = format!("{}, the key `hot`, seed {:#x}", run.cell, run.seed);
-            picture::draw(&folder.join(&name), &title, &run.attempts, &run.circumstances)?;
+            picture::draw(
+                &folder.join(&name),
+                &title,
+                &run.attempts,
+                &run.circumstances,
+            )?;
             writeln!(page, "![{title}]({name})\n")?;
         }
         std::fs::write(folder.join("report.md"), page)?;

@@ -257,11 +257,13 @@ impl Stand {
             }
             Self::Postgres(server) => {
                 let mut connection = must(PgConnection::connect(&server.url()).await);
-                until_done(async || sqlx::raw_sql(ROWS).execute(&mut connection).await.is_ok()).await;
+                until_done(async || sqlx::raw_sql(ROWS).execute(&mut connection).await.is_ok())
+                    .await;
             }
             Self::MariaDb(server) => {
                 let mut connection = must(MySqlConnection::connect(&server.url("verrou")).await);
-                until_done(async || sqlx::raw_sql(ROWS).execute(&mut connection).await.is_ok()).await;
+                until_done(async || sqlx::raw_sql(ROWS).execute(&mut connection).await.is_ok())
+                    .await;
             }
         }
     }

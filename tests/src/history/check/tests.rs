@@ -70,7 +70,13 @@ fn finds(attempts: &[Attempt], circumstances: &Circumstances) -> Vec<&'static st
 
 #[test]
 fn a_history_as_it_should_be_has_no_violation() {
-    let busy = failure(2, 1, Fail::Busy, 10 * SECOND + 20 * MS, 10 * SECOND + 30 * MS);
+    let busy = failure(
+        2,
+        1,
+        Fail::Busy,
+        10 * SECOND + 20 * MS,
+        10 * SECOND + 30 * MS,
+    );
     let attempts = [
         guard(0, 1, 5, 10 * SECOND, 10 * SECOND + 100 * MS),
         guard(1, 1, 6, 10 * SECOND + 101 * MS, 10 * SECOND + 200 * MS),
@@ -128,13 +134,19 @@ fn a_lock_that_was_taken_up_keeps_its_token() {
     given.end = Some((10 * SECOND + 101 * MS, End::Given));
     let mut taken = guard(1, 1, 5, 10 * SECOND + 102 * MS, 10 * SECOND + 200 * MS);
     taken.of = Some(given.id);
-    assert_eq!(finds(&[given.clone(), taken.clone()], &undisturbed()), [""; 0]);
+    assert_eq!(
+        finds(&[given.clone(), taken.clone()], &undisturbed()),
+        [""; 0]
+    );
     let mut twice = taken.clone();
     (twice.id.number, twice.invoked) = (2, 10 * SECOND + 300 * MS);
     twice.granted = Some(10 * SECOND + 301 * MS);
     twice.held = vec![(10 * SECOND + 302 * MS, 10 * SECOND + 303 * MS)];
     twice.end = Some((10 * SECOND + 400 * MS, End::Released));
-    assert_eq!(finds(&[given.clone(), taken.clone(), twice], &undisturbed()), ["tokens"]);
+    assert_eq!(
+        finds(&[given.clone(), taken.clone(), twice], &undisturbed()),
+        ["tokens"]
+    );
     taken.tokens = vec![6];
     assert_eq!(finds(&[given, taken], &undisturbed()), ["tokens"]);
 }
@@ -158,13 +170,17 @@ fn a_loss_that_is_taken_back_or_not_told_is_found() {
         lost.lost = told;
         lost.end = Some((13 * SECOND, End::Lost));
         if again {
-            lost.held.push((12 * SECOND + 20 * MS, 12 * SECOND + 21 * MS));
+            lost.held
+                .push((12 * SECOND + 20 * MS, 12 * SECOND + 21 * MS));
         }
         [lost]
     };
     let at_once = Some(12 * SECOND + 50 * MS);
     assert_eq!(finds(&lost(at_once, false), &undisturbed()), [""; 0]);
-    assert_eq!(finds(&lost(at_once, true), &undisturbed()), ["loss is final"]);
+    assert_eq!(
+        finds(&lost(at_once, true), &undisturbed()),
+        ["loss is final"]
+    );
     let late = Some(12 * SECOND + 500 * MS);
     assert_eq!(finds(&lost(late, false), &undisturbed()), ["loss is told"]);
     assert_eq!(finds(&lost(None, false), &undisturbed()), ["loss is told"]);
@@ -188,10 +204,16 @@ fn a_renewed_lease_that_is_lost_for_nothing_is_found() {
 fn a_wait_that_is_too_long_or_has_no_end_is_found() {
     let holder = guard(0, 1, 5, 10 * SECOND, 15 * SECOND);
     let slow = failure(1, 1, Fail::Timeout, 10 * SECOND, 12 * SECOND);
-    assert_eq!(finds(&[holder.clone(), slow], &undisturbed()), ["waits end"]);
+    assert_eq!(
+        finds(&[holder.clone(), slow], &undisturbed()),
+        ["waits end"]
+    );
     let mut unanswered = failure(1, 1, Fail::Timeout, 10 * SECOND, 11 * SECOND);
     unanswered.failed = None;
-    assert_eq!(finds(&[holder.clone(), unanswered.clone()], &undisturbed()), ["waits end"]);
+    assert_eq!(
+        finds(&[holder.clone(), unanswered.clone()], &undisturbed()),
+        ["waits end"]
+    );
     let mut killed = undisturbed();
     killed.killed.insert(1, 11 * SECOND);
     assert_eq!(finds(&[holder.clone(), unanswered], &killed), [""; 0]);
@@ -203,7 +225,10 @@ fn a_wait_that_is_too_long_or_has_no_end_is_found() {
 #[test]
 fn an_error_without_a_cause_is_found() {
     let failed = failure(0, 1, Fail::Unknown, 10 * SECOND, 10 * SECOND + 500 * MS);
-    assert_eq!(finds(&[failed.clone()], &undisturbed()), ["errors have a cause"]);
+    assert_eq!(
+        finds(&[failed.clone()], &undisturbed()),
+        ["errors have a cause"]
+    );
     let mut cut = undisturbed();
     cut.windows = vec![window(10 * SECOND, 11 * SECOND, Some(0), true)];
     assert_eq!(finds(&[failed.clone()], &cut), [""; 0]);
@@ -225,7 +250,10 @@ fn a_dead_store_that_nobody_hears_of_is_found() {
 fn busy_without_a_holder_is_found() {
     let holder = guard(0, 1, 5, 10 * SECOND, 10 * SECOND + 100 * MS);
     let busy = failure(1, 1, Fail::Busy, 11 * SECOND, 11 * SECOND + 10 * MS);
-    assert_eq!(finds(&[holder.clone(), busy.clone()], &undisturbed()), ["busy has a holder"]);
+    assert_eq!(
+        finds(&[holder.clone(), busy.clone()], &undisturbed()),
+        ["busy has a holder"]
+    );
     // One that was killed may have had it.
     let mut killed = undisturbed();
     killed.killed.insert(0, 10 * SECOND + 100 * MS);

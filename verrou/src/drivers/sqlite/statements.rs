@@ -5,8 +5,8 @@ use std::sync::Arc;
 use sqlx::{AssertSqlSafe, SqlSafeStr as _, SqlStr};
 
 use super::connections::Query;
-use crate::sabotage::Bug;
 use crate::drivers::sql::{Table, micros, wall_micros};
+use crate::sabotage::Bug;
 use crate::store::{
     AcquireRequest, AdoptRequest, ForceReleaseRequest, ReleaseRequest, RenewRequest, StoredKey,
 };
