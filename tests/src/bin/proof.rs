@@ -236,8 +236,11 @@ fn sabotage(names: &[&str]) -> Outcome {
     Ok(well)
 }
 
-/// The checks that have found it, where, and in which run.
-fn look_for(bug: &Bug) -> Result<Option<(String, Cell, u32)>, Box<dyn Error>> {
+/// The checks that have found a bug, where, and in which run.
+type Found = (String, Cell, u32);
+
+/// Looks for `bug` in the cells that concern it.
+fn look_for(bug: &Bug) -> Result<Option<Found>, Box<dyn Error>> {
     for &(driver, fault) in bug.cells {
         let cell = Cell { driver, fault };
         for tries in 1..=TRIES {
