@@ -15,6 +15,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+/// The key that everybody wants.
+pub const HOT: &str = "hot";
+
 /// A moment: nanoseconds of the boot-time clock.
 pub type Nanos = u64;
 

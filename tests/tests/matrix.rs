@@ -2,6 +2,11 @@
 //! `./test.sh sabotage`.
 
 #![cfg(target_os = "linux")]
+#![allow(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a test may fail loudly, and says which seeds it had"
+)]
 
 use std::path::Path;
 

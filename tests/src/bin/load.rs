@@ -15,9 +15,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
-use tests::history::{End, Fail, Id, Journal, What, Work, boot_nanos, nanos};
+use tests::history::{End, Fail, HOT, Id, Journal, What, Work, boot_nanos, nanos};
 use tests::matrix::order::{
-    GIVEN, HOT, MANY, Order, SEVERAL, VARIABLE, given, idle, many, over, several, write,
+    GIVEN, MANY, Order, SEVERAL, VARIABLE, given, idle, many, over, several, write,
 };
 use tokio::time::{sleep, timeout};
 use verrou::drivers::{MemoryStore, MySqlStore, PostgresStore, RedisStore, SqliteStore};

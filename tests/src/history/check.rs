@@ -18,7 +18,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::attempts::{Attempt, Stall};
-use super::{End, Fail, Nanos, Work};
+use super::{End, Fail, HOT, Nanos, Work};
 
 /// One millisecond.
 pub const MS: Nanos = 1_000_000;
@@ -108,7 +108,7 @@ pub struct Figures {
     pub cancelled: u64,
     /// Writes that the resource has rejected for their token.
     pub stale_writes: u64,
-    /// The longest time without a grant of the key that everybody wants.
+    /// The longest time in which somebody waited for the key that everybody wants, and nobody said that it was held.
     pub longest_gap: Nanos,
     /// The longest wait for a guard.
     pub longest_wait: Nanos,
@@ -605,9 +605,34 @@ impl Checker<'_> {
         }
     }
 
+    fn longest_gap(&self) -> Nanos {
+        // Who waits, who holds: one more or one less from that moment on.
+        let mut steps: Vec<(Nanos, i64, i64)> = Vec::new();
+        for attempt in self.of_key(HOT).filter(|attempt| attempt.keys.len() == 1) {
+            steps.push((attempt.invoked, 1, 0));
+            steps.push((attempt.settled().unwrap_or(attempt.last), -1, 0));
+            if let (Some(granted), Some((_, held))) = (attempt.granted, attempt.claim()) {
+                steps.push((granted, 0, 1));
+                steps.push((held.max(granted), 0, -1));
+            }
+        }
+        steps.sort_unstable();
+        let (mut waiting, mut holding, mut longest) = (0, 0, 0);
+        let mut since = None;
+        for (at, waits, holds) in steps {
+            if let Some(since) = since {
+                longest = longest.max(at - since);
+            }
+            waiting += waits;
+            holding += holds;
+            let starved = waiting > 0 && holding == 0;
+            since = starved.then(|| since.unwrap_or(at));
+        }
+        longest
+    }
+
     fn figures(&self) -> Figures {
         let mut figures = Figures::default();
-        let mut hot = Vec::new();
         for attempt in self.attempts {
             if let Some(granted) = attempt.granted {
                 let waited = granted - attempt.invoked;
@@ -615,9 +640,6 @@ impl Checker<'_> {
                 figures.contended += u64::from(waited > 5 * MS);
                 figures.longest_wait = figures.longest_wait.max(waited);
                 *figures.by_work.entry(attempt.work).or_default() += 1;
-                if attempt.work == Work::Hot {
-                    hot.push(granted);
-                }
             }
             figures.lost += u64::from(attempt.lost.is_some());
             figures.cancelled += u64::from(attempt.cancelled.is_some());
@@ -626,12 +648,7 @@ impl Checker<'_> {
             let stale = attempt.writes.iter().filter(|(_, accepted)| !accepted);
             figures.stale_writes += stale.count() as u64;
         }
-        hot.sort_unstable();
-        figures.longest_gap = hot
-            .windows(2)
-            .map(|pair| pair[1] - pair[0])
-            .max()
-            .unwrap_or(0);
+        figures.longest_gap = self.longest_gap();
         figures.longest_stall = self
             .stalls
             .iter()

@@ -6,7 +6,7 @@ use plotters::prelude::*;
 
 use super::attempts::Attempt;
 use super::check::Circumstances;
-use super::{End, Nanos, Work};
+use super::{End, HOT, Nanos};
 
 const SIZE: (u32, u32) = (1100, 320);
 
@@ -98,8 +98,5 @@ pub fn draw(
 }
 
 fn is_hot(attempt: &Attempt) -> bool {
-    matches!(
-        attempt.work,
-        Work::Hot | Work::Lose | Work::Try | Work::Cancel
-    ) && attempt.keys.iter().any(|key| key == "hot")
+    attempt.keys == [HOT]
 }

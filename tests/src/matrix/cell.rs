@@ -332,7 +332,7 @@ impl<'a> Stage<'a> {
         while boot_nanos() - began < nanos(LOOKED_FOR) {
             let (attempts, _) = attempts(&history::read(self.folder.path()));
             let holds = |attempt: &&Attempt| {
-                attempt.granted.is_some() && attempt.end.is_none() && attempt.keys == [order::HOT]
+                attempt.granted.is_some() && attempt.end.is_none() && attempt.keys == [history::HOT]
             };
             let holding = attempts
                 .iter()

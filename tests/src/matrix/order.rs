@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::history::HOT;
+
 /// The variable of the environment in which a process of the load finds its [`Order`]: not an argument, for the URL has
 /// a password, and arguments are shown to everybody on the machine.
 pub const VARIABLE: &str = "VERROU_TEST_LOAD";
@@ -32,14 +34,12 @@ pub struct Order {
     pub request_timeout_ms: u64,
 }
 
-/// The key that everybody wants.
-pub const HOT: &str = "hot";
 /// How many other keys there are; half of them differ from the other half by their case only.
 pub const MANY: u32 = 8;
 /// How many keys there are that are taken together.
 pub const SEVERAL: u32 = 5;
 /// How many keys there are that are handed over.
-pub const GIVEN: u32 = 2;
+pub const GIVEN: u32 = 4;
 
 /// One of the many.
 #[must_use]

@@ -291,3 +291,18 @@ fn a_key_that_does_not_come_back_is_found() {
     probed.probes.push(("l".to_owned(), 1600 * MS, 1500 * MS));
     assert_eq!(finds(&[], &probed), ["keys come back"]);
 }
+
+#[test]
+fn the_longest_gap_is_that_of_somebody_who_waits_for_nobody() {
+    let hot = |mut attempt: Attempt| {
+        attempt.keys = vec![HOT.to_owned()];
+        attempt
+    };
+    let first = hot(guard(0, 1, 5, 10 * SECOND, 11 * SECOND));
+    let mut second = hot(guard(1, 1, 6, 10 * SECOND + 500 * MS, 14 * SECOND));
+    second.granted = Some(13 * SECOND);
+    second.held = vec![(13 * SECOND + MS, 13 * SECOND + MS)];
+    let (figures, _) = check(&[first, second], &[], &undisturbed());
+    let gap = figures.longest_gap;
+    assert!((1990 * MS..=2010 * MS).contains(&gap), "{gap}");
+}
