@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use crate::clock::{self, Moment};
+use crate::clock::Moment;
 use crate::error::Error;
 use crate::hold::Hold;
 use crate::key::StoredKey;
@@ -195,18 +195,21 @@ impl Turnstile {
         self.shared.gates().keys().next().cloned()
     }
 
-    /// Whether nobody waits, holds or releases any more; looks until `deadline`.
-    pub(crate) async fn emptied(&self, deadline: Moment) -> bool {
+    /// The number of keys that somebody waits for, holds or releases.
+    pub(crate) fn len(&self) -> usize {
+        self.shared.gates().len()
+    }
+
+    /// Waits until nobody waits, holds or releases any more.
+    pub(crate) async fn emptied(&self) {
         loop {
             let emptied = self.shared.emptied.notified();
             let mut emptied = std::pin::pin!(emptied);
             emptied.as_mut().enable();
             if self.shared.gates().is_empty() {
-                return true;
+                return;
             }
-            if clock::until(deadline, &mut emptied).await.is_err() {
-                return false;
-            }
+            emptied.await;
         }
     }
 }
