@@ -1,0 +1,23 @@
+//! What every driver does when the link breaks, the server freezes, or the process is told to end: the same case for each.
+
+#![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
+
+mod frozen;
+//mod leaving;
+mod links;
+
+/// One test of `case` for each driver that it makes sense for.
+macro_rules! each {
+    ($case:ident: $($driver:ident = $kind:ident),+) => {
+        mod $case {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $driver() {
+                    super::$case(tests::Kind::$kind).await;
+                }
+            )+
+        }
+    };
+}
+
+use each;
