@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 
 mod frozen;
-//mod leaving;
+mod leaving;
 mod links;
 
 /// One test of `case` for each driver that it makes sense for.
