@@ -124,6 +124,15 @@ impl Site {
         }
     }
 
+    /// The store itself, if it is in the memory of this process.
+    #[must_use]
+    pub fn memory(&self) -> Option<&MemoryStore> {
+        match &self.place {
+            Place::Memory(store) => Some(store),
+            _ => None,
+        }
+    }
+
     /// An instance with this as its only store, called `locks`.
     ///
     /// # Panics
@@ -206,34 +215,6 @@ impl Site {
                 let clients = "SELECT count(*) FROM information_schema.PROCESSLIST \
                      WHERE USER = 'verrou' AND ID <> CONNECTION_ID()";
                 must(self.number(clients).await)
-            }
-        }
-    }
-
-    /// How many statements the server has executed for its clients since it began, the one that asks included; of a file or
-    /// memory nobody counts them.
-    ///
-    /// # Panics
-    /// If it cannot be asked.
-    pub async fn statements(&self) -> i64 {
-        match &self.place {
-            Place::Memory(_) | Place::Sqlite { .. } => 0,
-            Place::Redis(server) => {
-                let stats = server.info("cmdstat_evalsha");
-                let calls = stats
-                    .strip_prefix("calls=")
-                    .and_then(|s| s.split(',').next());
-                calls.and_then(|calls| calls.parse().ok()).unwrap_or(0)
-            }
-            Place::Postgres(_) => {
-                // Each statement is a transaction of its own.
-                let committed = "SELECT sum(xact_commit)::bigint FROM pg_stat_database";
-                must(self.number(committed).await)
-            }
-            Place::MariaDb(_) => {
-                let executed = "SELECT CAST(VARIABLE_VALUE AS SIGNED) FROM \
-                     information_schema.GLOBAL_STATUS WHERE VARIABLE_NAME = 'QUERIES'";
-                must(self.number(executed).await)
             }
         }
     }

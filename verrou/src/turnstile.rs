@@ -322,6 +322,11 @@ impl Drop for Visit {
         entry.visits -= 1;
         if entry.visits == 0 {
             gates.remove(&self.gate.key);
+            // A peak of keys is no reason to keep its room for ever.
+            if gates.len() < gates.capacity() / 8 {
+                let room = 2 * gates.len() + 64;
+                gates.shrink_to(room);
+            }
         }
         let emptied = gates.is_empty();
         drop(gates);
