@@ -384,8 +384,8 @@ fn look_after(due: Vec<Arc<Hold>>) {
                 Keeper::lock().book(&hold);
             } else {
                 let group = groups.entry(Group::of(&hold)).or_default();
-                Keeper::lock().begin_renewal(&hold);
                 group.push(Arc::clone(&hold));
+                Keeper::lock().begin_renewal(&hold);
             }
         });
     }
@@ -410,12 +410,11 @@ fn look_after(due: Vec<Arc<Hold>>) {
 
 /// Renews leases of one store in several calls, one after the other as long as it answers.
 async fn renew_in_parts(leases: Vec<Arc<Hold>>) {
-    let mut parts = leases.chunks(BATCH).peekable();
-    while let Some(part) = parts.next() {
-        // Its turn comes late: some may have been released.
-        let part: Vec<_> = part.iter().filter(|hold| hold.is_held()).cloned().collect();
-        if parts.peek().is_none() {
-            return renew(part).await;
+    for (number, part) in leases.chunks(BATCH).enumerate() {
+        let mut part = part.to_vec();
+        if number > 0 {
+            // Its turn comes late: some may have been released.
+            part.retain(|hold| hold.is_held());
         }
         let pause = patience(&part) / STAGGER;
         let mut call = spawn(Box::pin(renew(part)));

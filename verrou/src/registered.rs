@@ -22,8 +22,8 @@ pub(crate) const DEFAULT_REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 /// What a shutdown gives to bodies and guards to stop by themselves, to the store for the next release, and to the driver for
 /// its end; each at most one request timeout. Together less than two seconds, so that a process that is told to end does
 /// so, whatever its store does.
-const BODIES: Duration = Duration::from_secs(1);
-const RELEASES: Duration = Duration::from_millis(500);
+const BODIES: Duration = Duration::from_millis(600);
+const RELEASES: Duration = Duration::from_millis(900);
 const DRIVER: Duration = Duration::from_millis(300);
 
 /// A store and what its locks share. Guards, waiters and the keeper's jobs hold it; the last one lets it go.

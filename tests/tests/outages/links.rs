@@ -19,9 +19,9 @@ mod half {
     use std::time::Duration;
 
     pub(super) const TTL: Duration = Duration::from_secs(4);
-    pub(super) const LINKS: u32 = 5;
+    pub(super) const LINKS: u32 = 8;
     /// On each link: 40 in all.
-    pub(super) const CUTS: u32 = 8;
+    pub(super) const CUTS: u32 = 5;
     /// On each link, begun at different moments.
     pub(super) const GUARDS: u32 = 6;
 }

@@ -1,6 +1,7 @@
 //! What every driver does when the link breaks, the server freezes, or the process is told to end: the same case for each.
 
 #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
+#![allow(clippy::print_stdout, reason = "figures")]
 
 mod frozen;
 mod leaving;
