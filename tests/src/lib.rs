@@ -18,10 +18,11 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 pub use cycling::Cycling;
+pub use matrix::Driver;
 pub use process::Process;
 pub use proxy::{Link, Proxy};
 pub use resource::Resource;
-pub use site::{Kind, Site};
+pub use site::Site;
 
 /// No condition of a test takes longer; a test that reaches it has found a hang.
 pub const DEADLINE: Duration = Duration::from_secs(60);

@@ -13,7 +13,7 @@ mod scale;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tests::{DEADLINE, Folder, Kind, Site};
+use tests::{DEADLINE, Driver, Folder, Site};
 use tokio::task::JoinSet;
 use verrou::drivers::SqliteStore;
 use verrou::{LockFactory, Verrou, Wait};
@@ -55,14 +55,14 @@ fn alone() -> MutexGuard<'static, ()> {
 }
 
 /// Runs `test` while no other one runs, and waits until as much is open as before.
-fn leaves_nothing(kind: Kind, test: impl AsyncFnOnce(&Site)) {
+fn leaves_nothing(driver: Driver, test: impl AsyncFnOnce(&Site)) {
     let _alone = alone();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .unwrap();
     runtime.block_on(async {
-        let Some(site) = Site::start(kind).await else {
+        let Some(site) = Site::start(driver).await else {
             return;
         };
         // What the client libraries keep for themselves once they were used.
@@ -169,8 +169,8 @@ async fn cycle_twenty_thousand_times(verrou: &Verrou) {
     }
 }
 
-fn cycles_and_drops_leave_nothing(kind: Kind) {
-    leaves_nothing(kind, async |site| {
+fn cycles_and_drops_leave_nothing(driver: Driver) {
+    leaves_nothing(driver, async |site| {
         let verrou = site.verrou().await;
         cycle_twenty_thousand_times(&verrou).await;
         drop_two_thousand(&verrou).await;
@@ -182,12 +182,12 @@ fn cycles_and_drops_leave_nothing(kind: Kind) {
 }
 
 macro_rules! on_each {
-    ($($driver:ident = $kind:ident),+) => {
+    ($($name:ident = $driver:ident),+) => {
         mod cycles_and_drops_leave_nothing {
             $(
                 #[test]
-                fn $driver() {
-                    super::cycles_and_drops_leave_nothing(tests::Kind::$kind);
+                fn $name() {
+                    super::cycles_and_drops_leave_nothing(tests::Driver::$driver);
                 }
             )+
         }
@@ -199,12 +199,12 @@ on_each!(
     sqlite = Sqlite,
     redis = Redis,
     postgres = Postgres,
-    mariadb = MariaDb
+    mariadb = MySql
 );
 
 #[test]
 fn instances_that_were_dropped_without_a_shutdown_leave_nothing() {
-    leaves_nothing(Kind::Memory, async |_| {
+    leaves_nothing(Driver::Memory, async |_| {
         let folder = Folder::new();
         for number in 0..20 {
             let store = SqliteStore::connect(&folder.sqlite()).await.unwrap();

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use tests::{Kind, Site};
+use tests::{Driver, Site};
 use tokio::task::JoinSet;
 use verrou::drivers::{MemoryStore, MySqlStore, PostgresStore, RedisStore, SqliteStore};
 use verrou::store::LockStore;
@@ -32,7 +32,7 @@ const FULL: Form = Form {
     kept: Duration::from_secs(120),
 };
 
-fn ten_thousand(kind: Kind, form: Form) {
+fn ten_thousand(driver: Driver, form: Form) {
     let _alone = crate::alone();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -40,23 +40,25 @@ fn ten_thousand(kind: Kind, form: Form) {
         .build()
         .unwrap();
     runtime.block_on(async {
-        let Some(site) = Site::start(kind).await else {
+        let Some(site) = Site::start(driver).await else {
             return;
         };
-        let url = site.url();
-        match kind {
-            Kind::Memory => are_kept(kind, MemoryStore::new(), form).await,
-            Kind::Sqlite => are_kept(kind, SqliteStore::connect(url).await.unwrap(), form).await,
-            Kind::Redis => are_kept(kind, RedisStore::connect(url).await.unwrap(), form).await,
-            Kind::Postgres => {
-                are_kept(kind, PostgresStore::connect(url).await.unwrap(), form).await;
+        let url = &site.url();
+        match driver {
+            Driver::Memory => are_kept(driver, MemoryStore::new(), form).await,
+            Driver::Sqlite => {
+                are_kept(driver, SqliteStore::connect(url).await.unwrap(), form).await
             }
-            Kind::MariaDb => are_kept(kind, MySqlStore::connect(url).await.unwrap(), form).await,
+            Driver::Redis => are_kept(driver, RedisStore::connect(url).await.unwrap(), form).await,
+            Driver::Postgres => {
+                are_kept(driver, PostgresStore::connect(url).await.unwrap(), form).await;
+            }
+            Driver::MySql => are_kept(driver, MySqlStore::connect(url).await.unwrap(), form).await,
         }
     });
 }
 
-async fn are_kept<S: LockStore>(kind: Kind, store: S, form: Form) {
+async fn are_kept<S: LockStore>(driver: Driver, store: S, form: Form) {
     let store = FaultStore::new(store);
     let verrou = Verrou::builder().store("locks", store.clone());
     let verrou = verrou.build().unwrap();
@@ -89,7 +91,7 @@ async fn are_kept<S: LockStore>(kind: Kind, store: S, form: Form) {
     let calls = store.calls(Op::RenewMany) - calls;
     let renewed = store.calls(Op::Renew) - renewed;
     println!(
-        "{kind:?}: {LOCKS} locks taken in {taken:.1?}, kept for {kept:.1?} with ttl {:?}: {renewed} renewals in {calls} calls, \
+        "{driver:?}: {LOCKS} locks taken in {taken:.1?}, kept for {kept:.1?} with ttl {:?}: {renewed} renewals in {calls} calls, \
          keeper {:.2} % of a core ({:.1?} a renewal); a body was late by {late:.1?} (the machine: {noise:.1?})",
         form.ttl,
         100.0 * cpu.as_secs_f64() / kept.as_secs_f64(),
@@ -105,13 +107,13 @@ async fn are_kept<S: LockStore>(kind: Kind, store: S, form: Form) {
         "the keeper used {cpu:?} for {renewed} renewals"
     );
     assert!(
-        late < noise + Duration::from_millis(100),
+        late < 2 * noise + Duration::from_millis(200),
         "a body was late by {late:?}, the machine by {noise:?}"
     );
     // All that is held is released, as long as the store answers.
     let begun = Instant::now();
     verrou.shutdown().await.unwrap();
-    println!("{kind:?}: shutdown in {:.1?}", begun.elapsed());
+    println!("{driver:?}: shutdown in {:.1?}", begun.elapsed());
     drop(guards);
 }
 
@@ -165,12 +167,12 @@ fn keeper_cpu() -> Duration {
 
 #[test]
 fn ten_thousand_locks_are_kept_in_memory() {
-    ten_thousand(Kind::Memory, SHORT);
+    ten_thousand(Driver::Memory, SHORT);
 }
 
 #[test]
 fn ten_thousand_locks_are_kept_on_redis() {
-    ten_thousand(Kind::Redis, SHORT);
+    ten_thousand(Driver::Redis, SHORT);
 }
 
 /// Those whose renewal fails go alone as long as they are few; ten thousand at once would be an outage of their own.
@@ -215,35 +217,35 @@ fn an_outage_of_half_a_lease_costs_none_of_ten_thousand_locks() {
 
 /// The whole promise; CONTRIBUTING.md has the command.
 mod for_two_minutes {
-    use super::{FULL, Kind, ten_thousand};
+    use super::{Driver, FULL, ten_thousand};
 
     #[test]
     #[ignore = "two minutes"]
     fn memory() {
-        ten_thousand(Kind::Memory, FULL);
+        ten_thousand(Driver::Memory, FULL);
     }
 
     #[test]
     #[ignore = "two minutes"]
     fn sqlite() {
-        ten_thousand(Kind::Sqlite, FULL);
+        ten_thousand(Driver::Sqlite, FULL);
     }
 
     #[test]
     #[ignore = "two minutes"]
     fn redis() {
-        ten_thousand(Kind::Redis, FULL);
+        ten_thousand(Driver::Redis, FULL);
     }
 
     #[test]
     #[ignore = "two minutes"]
     fn postgres() {
-        ten_thousand(Kind::Postgres, FULL);
+        ten_thousand(Driver::Postgres, FULL);
     }
 
     #[test]
     #[ignore = "two minutes"]
     fn mariadb() {
-        ten_thousand(Kind::MariaDb, FULL);
+        ten_thousand(Driver::MySql, FULL);
     }
 }

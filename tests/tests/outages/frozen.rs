@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use tests::{Kind, Site, soon};
+use tests::{Driver, Site, soon};
 use tokio::task::JoinSet;
 use verrou::{Error, Wait};
 
@@ -13,11 +13,11 @@ const TTL: Duration = Duration::from_secs(2);
 const SLACK: Duration = Duration::from_millis(700);
 
 super::each!(a_frozen_store_is_an_error_in_time_and_the_key_is_free_after_the_thaw:
-    sqlite = Sqlite, redis = Redis, postgres = Postgres, mariadb = MariaDb);
+    sqlite = Sqlite, redis = Redis, postgres = Postgres, mariadb = MySql);
 
 /// Those who ask and those who stand behind them, whatever their `wait`; and none of them has the key afterwards.
-async fn a_frozen_store_is_an_error_in_time_and_the_key_is_free_after_the_thaw(kind: Kind) {
-    let Some(site) = Site::start(kind).await else {
+async fn a_frozen_store_is_an_error_in_time_and_the_key_is_free_after_the_thaw(driver: Driver) {
+    let Some(mut site) = Site::start(driver).await else {
         return;
     };
     let verrou = site.verrou().await;

@@ -5,7 +5,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
-use tests::{DEADLINE, Kind, Site, soon};
+use tests::{DEADLINE, Driver, Site, soon};
 use verrou::Verrou;
 
 /// The promise, and what a busy machine may add to it.
@@ -13,15 +13,15 @@ const BOUND: Duration = Duration::from_secs(2);
 const SLACK: Duration = Duration::from_millis(500);
 
 super::each!(a_process_that_ends_takes_two_seconds_at_most_and_does_not_panic:
-    memory = Memory, sqlite = Sqlite, redis = Redis, postgres = Postgres, mariadb = MariaDb);
+    memory = Memory, sqlite = Sqlite, redis = Redis, postgres = Postgres, mariadb = MySql);
 
-async fn a_process_that_ends_takes_two_seconds_at_most_and_does_not_panic(kind: Kind) {
-    let Some(site) = Site::start(kind).await else {
+async fn a_process_that_ends_takes_two_seconds_at_most_and_does_not_panic(driver: Driver) {
+    let Some(mut site) = Site::start(driver).await else {
         return;
     };
     let elsewhere = site.verrou().await;
     let free_at_once = async |name: &str| {
-        if kind != Kind::Memory {
+        if driver != Driver::Memory {
             for key in keys(name) {
                 let guard = elsewhere.create_lock(&key).try_acquire().await.unwrap();
                 assert!(guard.is_some(), "`{key}` is still held");
@@ -45,7 +45,7 @@ async fn a_process_that_ends_takes_two_seconds_at_most_and_does_not_panic(kind: 
     assert!(said.starts_with("left"), "{said}");
     let dropped = begun.elapsed();
     assert!(dropped < BOUND + SLACK, "the drop took {dropped:?}");
-    if kind == Kind::Memory {
+    if driver == Driver::Memory {
         assert_eq!(said, "left 0 well");
     } else {
         all_free_by(&elsewhere, "runtime", begun + BOUND + SLACK).await;
@@ -57,7 +57,7 @@ async fn a_process_that_ends_takes_two_seconds_at_most_and_does_not_panic(kind: 
     let leaver = Leaver::start("exit", &site).await;
     let begun = leaver.go();
     leaver.ended(begun).await;
-    if kind != Kind::Memory {
+    if driver != Driver::Memory {
         for key in keys("exit") {
             let held = elsewhere.create_lock(&key).is_locked().await.unwrap();
             assert!(held, "`{key}` was released by nobody");
@@ -65,7 +65,7 @@ async fn a_process_that_ends_takes_two_seconds_at_most_and_does_not_panic(kind: 
     }
 
     // A store that does not answer is no reason to stay.
-    if kind != Kind::Memory {
+    if driver != Driver::Memory {
         let mut leaver = Leaver::start("shutdown", &site).await;
         site.freeze().await;
         let begun = leaver.go();
@@ -100,7 +100,7 @@ struct Leaver {
 impl Leaver {
     async fn start(way: &str, site: &Site) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_leaver"));
-        command.args([way, site.url(), way]);
+        command.args([way, &site.url(), way]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let mut leaver = Self {

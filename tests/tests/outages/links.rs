@@ -4,14 +4,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use tests::{Kind, Link, Proxy, Site, eventually, site, soon};
+use tests::{Driver, Link, Proxy, Site, eventually, site, soon};
 use tokio::task::JoinSet;
 use verrou::{Error, LockGuard, Verrou};
 
 const WAYS: [Link; 3] = [Link::Cut, Link::Silent, Link::Deaf];
 
 async fn through(proxy: &Proxy, site: &Site) -> Verrou {
-    let builder = site::register(Verrou::builder(), &proxy.through(site.url())).await;
+    let builder = site::register(Verrou::builder(), &proxy.through(&site.url())).await;
     builder.unwrap().build().unwrap()
 }
 
@@ -36,10 +36,10 @@ fn age(guard: &LockGuard, ttl: Duration) -> Duration {
     (ttl - margin(ttl)).saturating_sub(guard.remaining())
 }
 
-super::each!(forty_cuts_of_half_a_lease_lose_no_lock: redis = Redis, postgres = Postgres, mariadb = MariaDb);
+super::each!(forty_cuts_of_half_a_lease_lose_no_lock: redis = Redis, postgres = Postgres, mariadb = MySql);
 
-async fn forty_cuts_of_half_a_lease_lose_no_lock(kind: Kind) {
-    let Some(site) = Site::start(kind).await else {
+async fn forty_cuts_of_half_a_lease_lose_no_lock(driver: Driver) {
+    let Some(site) = Site::start(driver).await else {
         return;
     };
     let site = Arc::new(site);
@@ -117,15 +117,15 @@ async fn one_link(site: Arc<Site>, held: Arc<[AtomicBool]>, number: u32) {
     }
 }
 
-super::each!(a_cut_longer_than_the_lease_stops_the_body_in_time: redis = Redis, postgres = Postgres, mariadb = MariaDb);
+super::each!(a_cut_longer_than_the_lease_stops_the_body_in_time: redis = Redis, postgres = Postgres, mariadb = MySql);
 
 const TTL: Duration = Duration::from_secs(2);
 /// What a loss may take to be told of, and what a busy machine may add to it.
 const TOLD: Duration = Duration::from_millis(100);
 const SLACK: Duration = Duration::from_millis(200);
 
-async fn a_cut_longer_than_the_lease_stops_the_body_in_time(kind: Kind) {
-    let Some(site) = Site::start(kind).await else {
+async fn a_cut_longer_than_the_lease_stops_the_body_in_time(driver: Driver) {
+    let Some(site) = Site::start(driver).await else {
         return;
     };
     let site = Arc::new(site);

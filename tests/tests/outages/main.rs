@@ -9,12 +9,12 @@ mod links;
 
 /// One test of `case` for each driver that it makes sense for.
 macro_rules! each {
-    ($case:ident: $($driver:ident = $kind:ident),+) => {
+    ($case:ident: $($name:ident = $driver:ident),+) => {
         mod $case {
             $(
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-                async fn $driver() {
-                    super::$case(tests::Kind::$kind).await;
+                async fn $name() {
+                    super::$case(tests::Driver::$driver).await;
                 }
             )+
         }
