@@ -1,5 +1,5 @@
-//! What the tests of verrou share: waiting for a condition, processes of their own, a link that can be broken, and a resource that
-//! compares tokens.
+//! What the tests of verrou share: waiting for a condition, processes of their own, servers that freeze and links that break, and
+//! a resource that compares tokens.
 
 #[cfg(target_os = "linux")]
 pub mod clock_shim;
@@ -12,14 +12,17 @@ pub mod proxy;
 mod resource;
 pub mod secrets;
 pub mod servers;
+pub mod site;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 pub use cycling::Cycling;
+pub use matrix::Driver;
 pub use process::Process;
 pub use proxy::{Link, Proxy};
 pub use resource::Resource;
+pub use site::Site;
 
 /// No condition of a test takes longer; a test that reaches it has found a hang.
 pub const DEADLINE: Duration = Duration::from_secs(60);

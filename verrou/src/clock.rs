@@ -5,8 +5,13 @@
 //! thing there is.
 
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc;
+use std::task::Poll;
 use std::time::Duration;
+
+use tokio::sync::oneshot;
 
 /// A point on the boot-time clock of this machine, in nanoseconds; means nothing elsewhere.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -158,9 +163,9 @@ pub(crate) async fn until<F: Future + Unpin>(
     future: &mut F,
 ) -> Result<F::Output, Elapsed> {
     let ready = std::future::poll_fn(|cx| {
-        std::task::Poll::Ready(match std::pin::Pin::new(&mut *future).poll(cx) {
-            std::task::Poll::Ready(output) => Some(output),
-            std::task::Poll::Pending => None,
+        Poll::Ready(match Pin::new(&mut *future).poll(cx) {
+            Poll::Ready(output) => Some(output),
+            Poll::Pending => None,
         })
     })
     .await;
@@ -170,12 +175,56 @@ pub(crate) async fn until<F: Future + Unpin>(
     let timer = sleep_until(deadline);
     let mut timer = std::pin::pin!(timer);
     std::future::poll_fn(|cx| {
-        if let std::task::Poll::Ready(output) = std::pin::Pin::new(&mut *future).poll(cx) {
-            return std::task::Poll::Ready(Ok(output));
+        if let Poll::Ready(output) = Pin::new(&mut *future).poll(cx) {
+            return Poll::Ready(Ok(output));
         }
         timer.as_mut().poll(cx).map(|()| Err(Elapsed))
     })
     .await
+}
+
+/// As [`until`], without a runtime, or on one that has ended: a thread of its own looks at the clock. For what is rare.
+pub(crate) async fn until_anywhere<F: Future + Unpin>(
+    deadline: Moment,
+    future: &mut F,
+) -> Result<F::Output, Elapsed> {
+    let mut alarm = None;
+    std::future::poll_fn(|cx| {
+        if let Poll::Ready(output) = Pin::new(&mut *future).poll(cx) {
+            return Poll::Ready(Ok(output));
+        }
+        let alarm = alarm.get_or_insert_with(|| Alarm::at(deadline));
+        Pin::new(&mut alarm.rings).poll(cx).map(|_| Err(Elapsed))
+    })
+    .await
+}
+
+/// A thread that waits for a moment, no longer than somebody else does.
+struct Alarm {
+    /// Its other end goes with the thread.
+    rings: oneshot::Receiver<()>,
+    _leash: mpsc::Sender<()>,
+}
+
+impl Alarm {
+    fn at(deadline: Moment) -> Self {
+        let ((ring, rings), (leash, end)) = (oneshot::channel(), mpsc::channel());
+        let thread = std::thread::Builder::new().name("verrou-alarm".to_owned());
+        // Without a thread it rings at once.
+        let _ = thread.spawn(move || {
+            let _ring: oneshot::Sender<()> = ring;
+            while let left @ 1.. = nanos(deadline.remaining()) {
+                let nap = Duration::from_nanos(left).min(LONGEST_NAP);
+                if end.recv_timeout(nap) == Err(mpsc::RecvTimeoutError::Disconnected) {
+                    return;
+                }
+            }
+        });
+        Self {
+            rings,
+            _leash: leash,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -42,4 +42,7 @@ pub mod decisions {
 
     #[doc = include_str!("docs/decisions/0008-mysql-waiters-are-told-by-looking.md")]
     pub mod d0008_mysql_waiters_are_told_by_looking {}
+
+    #[doc = include_str!("docs/decisions/0009-renewals-go-in-company.md")]
+    pub mod d0009_renewals_go_in_company {}
 }

@@ -17,6 +17,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::task::JoinHandle;
 
 use crate::call::{Orphan, store_error};
 use crate::clock::{self, Moment};
@@ -29,6 +30,17 @@ use crate::sabotage::Bug;
 use crate::store::erased::{AnyStore, Boxed};
 use crate::store::{Acquired, Adopted, Owner, ReleaseRequest, Reply, Sent, StoreError};
 use crate::turnstile::Leaving;
+
+/// The most leases that one call renews: what a store does for one call keeps no other one waiting for long.
+const BATCH: usize = 256;
+/// The most calls at once for leases whose last renewal had no answer. They go alone as long as that is possible, so that
+/// one of them cannot spoil the others.
+const ALONE: usize = 256;
+/// The part of its ttl by which a renewal may be early, to go in one call with others.
+const EARLY: u32 = 20;
+/// The next call for the same store begins when the last one is answered, or after this part of the time that a call has:
+/// a store that is slow is not asked all at once, one that is silent does not cost the last ones their leases.
+const STAGGER: u32 = 32;
 
 /// How long the thread stays when there is nothing left to do.
 const IDLE: Duration = Duration::from_secs(5);
@@ -195,17 +207,46 @@ impl Keeper {
 
     /// What is due now.
     fn round(&mut self, now: Moment) -> Round {
-        let later = self.book.split_off(&(now.as_nanos().saturating_add(1), 0));
-        let due = std::mem::replace(&mut self.book, later);
+        let mut due = Vec::new();
+        while let Some(first) = self.book.first_entry()
+            && first.key().0 <= now.as_nanos()
+        {
+            due.push(first.remove());
+        }
         self.asleep_until = self
             .book
             .first_key_value()
             .map_or(Moment::NEVER, |((at, _), _)| Moment::from_nanos(*at));
         Round {
             jobs: std::mem::take(&mut self.jobs),
-            due: due.into_values().collect(),
+            due,
             next: self.asleep_until,
         }
+    }
+
+    /// At most `limit` leases of `group` that are to be renewed a little later, and may as well be now.
+    fn company(&mut self, group: Group, now: Moment, limit: usize) -> Vec<Arc<Hold>> {
+        let until = now.after(group.ttl / EARLY);
+        let soon = self.book.range((now.as_nanos(), 0)..(until.as_nanos(), 0));
+        let is_renewal = |at: u64, hold: &Hold| {
+            let deadline = hold.deadline();
+            deadline.is_some_and(|deadline| at < deadline.as_nanos())
+        };
+        let company: Vec<_> = soon
+            .filter(|((at, _), hold)| Group::of(hold) == group && is_renewal(*at, hold))
+            .take(limit)
+            .map(|(_, hold)| Arc::clone(hold))
+            .collect();
+        for hold in &company {
+            self.begin_renewal(hold);
+        }
+        company
+    }
+
+    /// Until the answer, the book holds the moment at which the lease ends without one.
+    fn begin_renewal(&mut self, hold: &Arc<Hold>) {
+        hold.renew_next_at(Moment::NEVER);
+        self.book(hold);
     }
 
     /// Ends the thread if nothing came in meanwhile.
@@ -218,6 +259,24 @@ impl Keeper {
             self.running = false;
         }
         idle
+    }
+}
+
+/// Leases that may be renewed together.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Group {
+    store: u64,
+    ttl: Duration,
+    struggling: bool,
+}
+
+impl Group {
+    fn of(hold: &Hold) -> Self {
+        Self {
+            store: hold.registered.id,
+            ttl: hold.terms.ttl,
+            struggling: hold.struggling.load(Ordering::Relaxed),
+        }
     }
 }
 
@@ -295,7 +354,7 @@ async fn attend() {
 }
 
 /// Runs `job` on this thread; when the last one ends, the thread looks up.
-fn spawn(job: Boxed<()>) {
+fn spawn(job: Boxed<()>) -> JoinHandle<()> {
     struct Active;
     impl Drop for Active {
         fn drop(&mut self) {
@@ -309,12 +368,12 @@ fn spawn(job: Boxed<()>) {
     tokio::spawn(async move {
         let _active = active;
         job.await;
-    });
+    })
 }
 
-/// Renews those whose time has come, one call for those of one store and ttl, and gives up those whose lease is over.
+/// Renews those whose time has come, with those whose time comes soon, and gives up those whose lease is over.
 fn look_after(due: Vec<Arc<Hold>>) {
-    let mut batches: HashMap<(u64, Duration), Vec<Arc<Hold>>> = HashMap::new();
+    let mut groups: HashMap<Group, Vec<Arc<Hold>>> = HashMap::new();
     for hold in due {
         guarded(&hold, || {
             let over = !hold.is_held() && !Bug::RenewalRevives.is_loose()
@@ -324,20 +383,42 @@ fn look_after(due: Vec<Arc<Hold>>) {
             } else if hold.next_look().is_some_and(|look| !look.has_passed()) {
                 Keeper::lock().book(&hold);
             } else {
-                // Until the answer, the book holds the moment at which the lease ends without one.
-                hold.renew_next_at(Moment::NEVER);
-                Keeper::lock().book(&hold);
-                if hold.struggling.load(Ordering::Relaxed) {
-                    spawn(Box::pin(renew(vec![Arc::clone(&hold)])));
-                } else {
-                    let batch = (hold.registered.id, hold.terms.ttl);
-                    batches.entry(batch).or_default().push(Arc::clone(&hold));
-                }
+                let group = groups.entry(Group::of(&hold)).or_default();
+                group.push(Arc::clone(&hold));
+                Keeper::lock().begin_renewal(&hold);
             }
         });
     }
-    for batch in batches.into_values() {
-        spawn(Box::pin(renew(batch)));
+    for (group, mut leases) in groups {
+        loop {
+            // In parts: those who take or release a lock meanwhile wait for ours.
+            let company = Keeper::lock().company(group, Moment::now(), BATCH);
+            if company.is_empty() {
+                break;
+            }
+            leases.extend(company);
+        }
+        if group.struggling {
+            for part in leases.chunks(leases.len().div_ceil(ALONE)) {
+                spawn(Box::pin(renew(part.to_vec())));
+            }
+        } else {
+            spawn(Box::pin(renew_in_parts(leases)));
+        }
+    }
+}
+
+/// Renews leases of one store in several calls, one after the other as long as it answers.
+async fn renew_in_parts(leases: Vec<Arc<Hold>>) {
+    for (number, part) in leases.chunks(BATCH).enumerate() {
+        let mut part = part.to_vec();
+        if number > 0 {
+            // Its turn comes late: some may have been released.
+            part.retain(|hold| hold.is_held());
+        }
+        let pause = patience(&part) / STAGGER;
+        let mut call = spawn(Box::pin(renew(part)));
+        let _ = clock::until(Moment::now().after(pause), &mut call).await;
     }
 }
 
@@ -361,16 +442,12 @@ fn guarded(hold: &Arc<Hold>, work: impl FnOnce()) {
 async fn renew(batch: Vec<Arc<Hold>>) {
     let Some(first) = batch.first() else { return };
     let registered = Arc::clone(&first.registered);
-    let patience = batch
-        .iter()
-        .map(|hold| hold.terms.ttl / 6)
-        .min()
-        .unwrap_or_default();
+    let patience = patience(&batch);
     let store = sibling(&registered);
     let requests: Vec<_> = batch.iter().map(|hold| hold.renewal()).collect();
     let ttls: Vec<Duration> = requests.iter().map(|request| request.ttl).collect();
     let sent = Moment::now();
-    let limit = sent.after(patience.min(registered.request_timeout));
+    let limit = sent.after(patience);
     let mut call = Caught(store.renew_many(requests));
     let replies = clock::until(limit, &mut call)
         .await
@@ -385,6 +462,14 @@ async fn renew(batch: Vec<Arc<Hold>>) {
             Keeper::lock().book(&hold);
         });
     }
+}
+
+/// How long a renewal may take; the leases are of one store.
+fn patience(batch: &[Arc<Hold>]) -> Duration {
+    let each = batch
+        .iter()
+        .map(|hold| (hold.terms.ttl / 6).min(hold.registered.request_timeout));
+    each.min().unwrap_or_default()
 }
 
 /// What the answer to the renewal of one lease means.

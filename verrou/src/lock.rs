@@ -141,7 +141,8 @@ impl LockFactory {
             .collect())
     }
 
-    /// Shuts this store down: refuses new acquires, sends waiters away, ends and releases all that is held.
+    /// Shuts this store down: refuses new acquires, sends waiters away, ends and releases all that is held, in the time that
+    /// [`Verrou::shutdown`](crate::Verrou::shutdown) says.
     ///
     /// # Errors
     /// [`Error::Store`] for the first release that could not be finished.

@@ -19,6 +19,13 @@ use crate::turnstile::Turnstile;
 /// One store call, all in it, unless the builder says otherwise.
 pub(crate) const DEFAULT_REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// What a shutdown gives to bodies and guards to stop by themselves, to the store for the next release, and to the driver for
+/// its end; each at most one request timeout. Together less than two seconds, so that a process that is told to end does
+/// so, whatever its store does.
+const BODIES: Duration = Duration::from_millis(600);
+const RELEASES: Duration = Duration::from_millis(900);
+const DRIVER: Duration = Duration::from_millis(300);
+
 /// A store and what its locks share. Guards, waiters and the keeper's jobs hold it; the last one lets it go.
 pub(crate) struct Registered {
     /// Tells stores apart where the keeper batches; never reused.
@@ -98,24 +105,28 @@ impl Registered {
         }
     }
 
-    /// Releases all that is held, and ends the store. Within three request timeouts: one for bodies and guards to stop by
-    /// themselves, one for the releases, one for the driver.
+    /// Releases all that is held, and ends the store: in less than two seconds after the store has last released something.
+    ///
+    /// It needs no runtime, and bears one that has ended.
     ///
     /// Cancel safe: nothing is remembered here, so it may be begun again.
     pub(crate) async fn finish_shutdown(&self) -> Result<(), Error> {
-        let grace = Moment::now().after(self.request_timeout);
-        if !self.turnstile.emptied(grace).await {
+        let within = |share: Duration| Moment::now().after(share.min(self.request_timeout));
+        let mut emptied = self.emptied(within(BODIES)).await;
+        if !emptied {
             for hold in self.turnstile.holders() {
                 hold.release_late();
             }
+            // A store that goes on to answer is given the time for all that there is.
+            let mut left = usize::MAX;
+            while !emptied && self.turnstile.len() < left {
+                left = self.turnstile.len();
+                emptied = self.emptied(within(RELEASES)).await;
+            }
         }
-        let emptied = self
-            .turnstile
-            .emptied(grace.after(self.request_timeout))
-            .await;
         keeper::dismiss(self);
-        let limit = Moment::now().after(self.request_timeout);
-        let closed = clock::until(limit, &mut self.store.clone().close()).await;
+        let mut close = self.store.clone().close();
+        let closed = clock::until_anywhere(within(DRIVER), &mut close).await;
         observe::shut_down(self, emptied && closed.is_ok());
         if let Some((_, error)) = std::mem::take(&mut *self.unreleased()).pop_first() {
             return Err(error);
@@ -127,6 +138,12 @@ impl Registered {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Whether nobody waits, holds or releases any more; waits for it until `deadline`.
+    async fn emptied(&self, deadline: Moment) -> bool {
+        let mut emptied = std::pin::pin!(self.turnstile.emptied());
+        clock::until_anywhere(deadline, &mut emptied).await.is_ok()
     }
 }
 

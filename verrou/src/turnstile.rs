@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use crate::clock::{self, Moment};
+use crate::clock::Moment;
 use crate::error::Error;
 use crate::hold::Hold;
 use crate::key::StoredKey;
@@ -58,6 +58,17 @@ struct Queue {
     due: Moment,
     /// Those who wait for a late release without standing in the queue.
     bystanders: Vec<Waker>,
+    /// The call to the store that is under way.
+    asking: Option<Asking>,
+}
+
+/// A call of the head.
+struct Asking {
+    id: u64,
+    since: Moment,
+    until: Moment,
+    /// Those whose wait is over, and who stay for the answer.
+    overdue: Vec<Waker>,
 }
 
 struct Waiter {
@@ -90,6 +101,12 @@ pub(crate) struct Ticket<'a> {
 /// Marks a key as being released; when dropped, the key counts as free and the head is told.
 pub(crate) struct Leaving {
     visit: Visit,
+    id: u64,
+}
+
+/// A call to the store is under way; when dropped, it is not any more.
+pub(crate) struct Asked<'a> {
+    visit: &'a Visit,
     id: u64,
 }
 
@@ -195,18 +212,21 @@ impl Turnstile {
         self.shared.gates().keys().next().cloned()
     }
 
-    /// Whether nobody waits, holds or releases any more; looks until `deadline`.
-    pub(crate) async fn emptied(&self, deadline: Moment) -> bool {
+    /// The number of keys that somebody waits for, holds or releases.
+    pub(crate) fn len(&self) -> usize {
+        self.shared.gates().len()
+    }
+
+    /// Waits until nobody waits, holds or releases any more.
+    pub(crate) async fn emptied(&self) {
         loop {
             let emptied = self.shared.emptied.notified();
             let mut emptied = std::pin::pin!(emptied);
             emptied.as_mut().enable();
             if self.shared.gates().is_empty() {
-                return true;
+                return;
             }
-            if clock::until(deadline, &mut emptied).await.is_err() {
-                return false;
-            }
+            emptied.await;
         }
     }
 }
@@ -302,6 +322,11 @@ impl Drop for Visit {
         entry.visits -= 1;
         if entry.visits == 0 {
             gates.remove(&self.gate.key);
+            // A peak of keys is no reason to keep its room for ever.
+            if gates.len() < gates.capacity() / 8 {
+                let room = 2 * gates.len() + 64;
+                gates.shrink_to(room);
+            }
         }
         let emptied = gates.is_empty();
         drop(gates);
@@ -386,6 +411,39 @@ impl Ticket<'_> {
         }
     }
 
+    /// This waiter asks the store, and has its answer by `until`.
+    pub(crate) fn asks(&self, until: Moment) -> Asked<'_> {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let id = NEXT.fetch_add(1, Ordering::Relaxed);
+        let asking = Asking {
+            id,
+            since: Moment::now(),
+            until,
+            overdue: Vec::new(),
+        };
+        let before = self.visit.gate.queue().asking.replace(asking);
+        wake(before.map(|asking| asking.overdue).unwrap_or_default());
+        Asked {
+            visit: self.visit,
+            id,
+        }
+    }
+
+    /// Until when to stay for the answer to a call that was under way at `deadline`, when the wait of this waiter was over:
+    /// whether the store answers at all is news for it too. `waker` is called when that is known.
+    pub(crate) fn stays(&self, deadline: Moment, waker: &Waker) -> Option<Moment> {
+        let mut queue = self.visit.gate.queue();
+        let asking = queue.asking.as_mut()?;
+        if asking.since > deadline {
+            return None;
+        }
+        if !asking.overdue.iter().any(|known| known.will_wake(waker)) {
+            asking.overdue.push(waker.clone());
+        }
+        // The one who asks needs its time to pass it on that there was none.
+        Some(asking.until.after(GRACE * 4))
+    }
+
     /// The store failed: everybody who queued behind this waiter hears of it, and asks no more.
     pub(crate) fn fail_queue(&self, error: &Error) {
         let place = self.place.load(Ordering::Relaxed);
@@ -400,6 +458,14 @@ impl Ticket<'_> {
         let wakers = queue.everybody();
         drop(queue);
         wake(wakers);
+    }
+}
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        let ours = |asking: &mut Asking| asking.id == self.id;
+        let asking = self.visit.gate.queue().asking.take_if(ours);
+        wake(asking.map(|asking| asking.overdue).unwrap_or_default());
     }
 }
 
@@ -446,6 +512,7 @@ impl Queue {
             occupant: None,
             due: Moment::NEVER,
             bystanders: Vec::new(),
+            asking: None,
         }
     }
 

@@ -111,8 +111,9 @@ impl Verrou {
     /// Ends this instance: new acquires are refused, waiters get [`Error::ShutDown`], what is held is lost, so that bodies
     /// stop, and then released.
     ///
-    /// Call it before the process ends: the end of the process is no release. Bodies and guards have one request timeout to
-    /// stop by themselves before their keys are released under them; all in all it takes three of them at most.
+    /// Call it before the process ends: the end of the process is no release. Bodies and guards have 600 ms to stop by
+    /// themselves before their keys are released under them, or one request timeout if that is less. A store that goes on to
+    /// answer is given the time for all that is held; one that does not is left after two seconds. It needs no runtime.
     ///
     /// # Errors
     /// [`Error::Store`] for the first release that could not be finished; its key is blocked until the lease ends.

@@ -153,7 +153,9 @@ impl Acquisition {
                 return Err(self.timeout(key, way, attempts));
             }
             attempts += 1;
-            ticket.due(Moment::now().after(self.registered.request_timeout));
+            let answered = self.answered_by(way);
+            ticket.due(answered);
+            let asked = ticket.asks(answered);
             let remaining = match self.ask(key, owner, &visit, way).await {
                 Ok(Answer::Won(hold)) => return Ok(hold),
                 Ok(Answer::Held(remaining)) => remaining,
@@ -163,6 +165,7 @@ impl Acquisition {
                     return Err(error);
                 }
             };
+            drop(asked);
             if retry.attempts == Some(attempts) {
                 return Err(self.timeout(key, way, attempts));
             }
@@ -211,11 +214,12 @@ impl Acquisition {
                 if way.loss.is_raised() {
                     return Poll::Ready(Err(self.lost(way, key)));
                 }
-                if next_try > FIRST && deadline.has_passed() {
-                    return Poll::Ready(Ok(false));
-                }
+                deadline = way.deadline;
                 heard = heard || hint.as_mut().poll(cx).is_ready();
                 let until = match ticket.look(cx.waker(), &self.chain) {
+                    Look::Turn if next_try > FIRST && deadline.has_passed() => {
+                        return Poll::Ready(Ok(false));
+                    }
                     Look::Turn if heard || next_try.has_passed() => return Poll::Ready(Ok(true)),
                     Look::Turn => {
                         ticket.due(next_try);
@@ -232,6 +236,13 @@ impl Acquisition {
                     Look::Refused(error) => return Poll::Ready(Err(error)),
                     Look::Reentrant => return Poll::Ready(Err(self.reentrant(key))),
                 };
+                if deadline.has_passed()
+                    && let Some(answered) = ticket.stays(way.deadline, cx.waker())
+                {
+                    // A store that does not answer the one in front is no contention.
+                    let last = way.deadline.after(self.registered.request_timeout);
+                    deadline = deadline.max(answered.min(last));
+                }
                 if deadline.has_passed() {
                     return Poll::Ready(Ok(false));
                 }
@@ -290,9 +301,7 @@ impl Acquisition {
         way: &Way,
     ) -> Result<Answer, Error> {
         let registered = &self.registered;
-        // G5: whatever happens, an acquire ends within one request timeout of its deadline.
-        let last = way.deadline.after(registered.request_timeout);
-        let limit = Moment::now().after(registered.request_timeout).min(last);
+        let limit = self.answered_by(way);
         way.loss.polled_until(limit);
         let mut grants = 0;
         loop {
@@ -384,6 +393,12 @@ impl Acquisition {
                 )));
             }
         }
+    }
+
+    /// When a call that begins now is given up. G5: whatever happens, an acquire ends within one request timeout of its deadline.
+    fn answered_by(&self, way: &Way) -> Moment {
+        let timeout = self.registered.request_timeout;
+        Moment::now().min(way.deadline).after(timeout)
     }
 
     fn timeout(&self, key: &StoredKey, way: &Way, attempts: u32) -> Error {

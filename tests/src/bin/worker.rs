@@ -22,7 +22,6 @@ use std::path::Path;
 use std::time::Duration;
 
 use tests::{Resource, wall_micros};
-use verrou::drivers::{MySqlStore, PostgresStore, RedisStore, SqliteStore};
 use verrou::{Verrou, Wait};
 
 type Outcome = Result<(), Box<dyn Error + Send + Sync>>;
@@ -32,13 +31,7 @@ async fn main() -> Outcome {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let url = arguments.get(1).ok_or("no url")?;
-    let builder = Verrou::builder();
-    let builder = match url.split_once(':') {
-        Some(("mysql", _)) => builder.store("locks", MySqlStore::connect(url).await?),
-        Some(("postgres", _)) => builder.store("locks", PostgresStore::connect(url).await?),
-        Some(("redis" | "rediss", _)) => builder.store("locks", RedisStore::connect(url).await?),
-        _ => builder.store("locks", SqliteStore::connect(url).await?),
-    };
+    let builder = tests::site::register(Verrou::builder(), url).await?;
     let verrou = builder.build()?;
     match arguments.as_slice() {
         ["count", _, folder, tasks, rounds] => {

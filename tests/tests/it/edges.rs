@@ -80,7 +80,7 @@ async fn shutdown_ends_though_close_hangs() {
         .unwrap();
     tokio::time::timeout(Duration::from_secs(3), verrou.shutdown())
         .await
-        .expect("shutdown takes three request timeouts at most")
+        .expect("shutdown waits two seconds at most for a driver")
         .unwrap();
 }
 
@@ -317,7 +317,7 @@ async fn all_or_nothing_leaves_nothing_with_min_hold() {
 }
 
 #[tokio::test]
-async fn bodies_have_one_request_timeout_before_their_keys_are_released() {
+async fn bodies_have_time_to_stop_before_their_keys_are_released() {
     let memory = MemoryStore::new();
     let verrou = Verrou::builder()
         .store("s", memory.clone())

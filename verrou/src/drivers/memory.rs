@@ -255,6 +255,10 @@ impl Table {
     fn forget(&mut self, key: &StoredKey) {
         if let Some(row) = self.rows.remove(key) {
             self.forgotten = self.forgotten.max(row.token.get());
+            // A peak of held keys is no reason to keep its room for ever.
+            if self.rows.len() < self.rows.capacity() / 8 {
+                self.rows.shrink_to(2 * self.rows.len() + 64);
+            }
         }
         self.hints.extend(self.watched.get(key).cloned());
     }
@@ -320,6 +324,10 @@ impl Drop for Subscription {
             .is_some_and(|sender| sender.receiver_count() == 0)
         {
             table.watched.remove(&self.key);
+            if table.watched.len() < table.watched.capacity() / 8 {
+                let room = 2 * table.watched.len() + 64;
+                table.watched.shrink_to(room);
+            }
         }
     }
 }
