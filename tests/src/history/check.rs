@@ -30,6 +30,8 @@ const TOLD: Nanos = 100 * MS + 100 * MS;
 const AT_ONCE: Nanos = 500 * MS;
 /// A waiter looks by itself each quarter of a second: with some tries more, no key stays free for this long.
 const UNSERVED: Nanos = 1_500 * MS;
+/// A process has so long to connect.
+const STARTING: Nanos = 1_000 * MS;
 /// For so long after a fault has ended, connections are found to be dead.
 const AFTERMATH: Nanos = 2_000 * MS;
 
@@ -352,6 +354,16 @@ impl Checker<'_> {
         }
     }
 
+    /// Whether `process` has only just begun: it opens all its connections at once, which may take longer than a call may.
+    fn starting(&self, process: u32, at: Nanos) -> bool {
+        let of_process = self
+            .attempts
+            .iter()
+            .filter(|attempt| attempt.id.process == process);
+        let first = of_process.map(|attempt| attempt.invoked).min();
+        first.is_some_and(|first| at < first + STARTING)
+    }
+
     /// Whether something was done to this very process.
     fn disturbed_itself(&self, process: u32, from: Nanos, to: Nanos) -> bool {
         self.circumstances.windows.iter().any(|window| {
@@ -423,7 +435,10 @@ impl Checker<'_> {
                 }
                 _ => continue,
             };
-            if !self.disturbed(Some(attempt.id.process), attempt.invoked, failed) {
+            let process = attempt.id.process;
+            if !self.disturbed(Some(process), attempt.invoked, failed)
+                && !self.starting(process, attempt.invoked)
+            {
                 wrong.push(format!(
                     "{} was told that the store failed ({:?}, {:?}), and nothing was disturbed",
                     attempt.id, attempt.failed, attempt.end

@@ -224,17 +224,23 @@ fn a_wait_that_is_too_long_or_has_no_end_is_found() {
 
 #[test]
 fn an_error_without_a_cause_is_found() {
-    let failed = failure(0, 1, Fail::Unknown, 10 * SECOND, 10 * SECOND + 500 * MS);
+    let failed = failure(0, 2, Fail::Unknown, 10 * SECOND, 10 * SECOND + 500 * MS);
+    // A process that has just begun is given some time.
+    assert_eq!(finds(&[failed.clone()], &undisturbed()), [""; 0]);
+    let before = guard(0, 1, 5, 8 * SECOND, 8 * SECOND + 100 * MS);
+    let finds = |failed: Attempt, circumstances: &Circumstances| {
+        finds(&[before.clone(), failed], circumstances)
+    };
     assert_eq!(
-        finds(&[failed.clone()], &undisturbed()),
+        finds(failed.clone(), &undisturbed()),
         ["errors have a cause"]
     );
     let mut cut = undisturbed();
     cut.windows = vec![window(10 * SECOND, 11 * SECOND, Some(0), true)];
-    assert_eq!(finds(&[failed.clone()], &cut), [""; 0]);
+    assert_eq!(finds(failed.clone(), &cut), [""; 0]);
     // Somebody else's link.
     cut.windows = vec![window(10 * SECOND, 11 * SECOND, Some(1), false)];
-    assert_eq!(finds(&[failed], &cut), ["errors have a cause"]);
+    assert_eq!(finds(failed, &cut), ["errors have a cause"]);
 }
 
 #[test]
