@@ -45,4 +45,7 @@ pub mod decisions {
 
     #[doc = include_str!("docs/decisions/0009-renewals-go-in-company.md")]
     pub mod d0009_renewals_go_in_company {}
+
+    #[doc = include_str!("docs/decisions/0010-the-proof-is-a-history.md")]
+    pub mod d0010_the_proof_is_a_history {}
 }
