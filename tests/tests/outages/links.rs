@@ -18,10 +18,11 @@ async fn through(proxy: &Proxy, site: &Site) -> Verrou {
 mod half {
     use std::time::Duration;
 
-    pub(super) const TTL: Duration = Duration::from_secs(4);
-    pub(super) const LINKS: u32 = 8;
+    /// At the worst phase a guard has an eighth of it left after the cut: time for a busy machine.
+    pub(super) const TTL: Duration = Duration::from_secs(6);
+    pub(super) const LINKS: u32 = 10;
     /// On each link: 40 in all.
-    pub(super) const CUTS: u32 = 5;
+    pub(super) const CUTS: u32 = 4;
     /// On each link, begun at different moments.
     pub(super) const GUARDS: u32 = 6;
 }
@@ -42,11 +43,12 @@ async fn forty_cuts_of_half_a_lease_lose_no_lock(driver: Driver) {
     let Some(site) = Site::start(driver).await else {
         return;
     };
-    let site = Arc::new(site);
     let held: Arc<[AtomicBool]> = (0..half::LINKS).map(|_| AtomicBool::new(false)).collect();
     let mut links = JoinSet::new();
     for number in 0..half::LINKS {
-        links.spawn(one_link(site.clone(), held.clone(), number));
+        let proxy = Proxy::to(site.port());
+        let verrou = through(&proxy, &site).await;
+        links.spawn(one_link(proxy, verrou, held.clone(), number));
     }
     // A stranger, whose link is never cut, gets none of the keys.
     let stranger = site.verrou().await;
@@ -67,10 +69,8 @@ async fn forty_cuts_of_half_a_lease_lose_no_lock(driver: Driver) {
     }
 }
 
-async fn one_link(site: Arc<Site>, held: Arc<[AtomicBool]>, number: u32) {
+async fn one_link(proxy: Proxy, verrou: Verrou, held: Arc<[AtomicBool]>, number: u32) {
     use half::{CUTS, GUARDS, LINKS, TTL};
-    let proxy = Proxy::to(site.port());
-    let verrou = through(&proxy, &site).await;
     let period = TTL / 3;
     let mut guards = Vec::new();
     for guard in 0..GUARDS {
@@ -90,7 +90,14 @@ async fn one_link(site: Arc<Site>, held: Arc<[AtomicBool]>, number: u32) {
         let phase = period * (number * CUTS + cut) / (LINKS * CUTS);
         let first = &guards[0];
         eventually("a renewal", || age(first, TTL) < period / 4).await;
-        eventually("the phase", || age(first, TTL) >= phase).await;
+        let mut before = Duration::ZERO;
+        eventually("the phase", || {
+            // It may be renewed a little early, with others.
+            let renewed = age(first, TTL) < before;
+            before = age(first, TTL);
+            renewed || before >= phase
+        })
+        .await;
         let way = WAYS[(number + cut) as usize % WAYS.len()];
         let begun = Instant::now();
         proxy.set(way);
@@ -122,17 +129,25 @@ super::each!(a_cut_longer_than_the_lease_stops_the_body_in_time: redis = Redis, 
 const TTL: Duration = Duration::from_secs(2);
 /// What a loss may take to be told of, and what a busy machine may add to it.
 const TOLD: Duration = Duration::from_millis(100);
-const SLACK: Duration = Duration::from_millis(200);
+const SLACK: Duration = Duration::from_millis(400);
 
 async fn a_cut_longer_than_the_lease_stops_the_body_in_time(driver: Driver) {
     let Some(site) = Site::start(driver).await else {
         return;
     };
-    let site = Arc::new(site);
+    let stranger = site.verrou().await;
     let mut cuts = JoinSet::new();
     for way in WAYS {
         for phase in 0..2 {
-            cuts.spawn(long_cut(site.clone(), way, TTL / 3 * phase / 2));
+            let proxy = Proxy::to(site.port());
+            let verrou = through(&proxy, &site).await;
+            cuts.spawn(long_cut(
+                proxy,
+                verrou,
+                stranger.clone(),
+                way,
+                TTL / 3 * phase / 2,
+            ));
         }
     }
     while let Some(ended) = cuts.join_next().await {
@@ -159,11 +174,9 @@ async fn busy_body(guard: &LockGuard, seen: Arc<Mutex<Seen>>) {
     }
 }
 
-async fn long_cut(site: Arc<Site>, way: Link, phase: Duration) {
+async fn long_cut(proxy: Proxy, verrou: Verrou, stranger: Verrou, way: Link, phase: Duration) {
     let what = format!("{way:?} at {phase:?}");
     let key = format!("{way:?}-{}", phase.as_millis());
-    let proxy = Proxy::to(site.port());
-    let verrou = through(&proxy, &site).await;
     let seen = Arc::new(Mutex::new(Seen::default()));
     let running = tokio::spawn({
         let (lock, seen) = (verrou.create_lock(&key).ttl(TTL), seen.clone());
@@ -234,7 +247,7 @@ async fn long_cut(site: Arc<Site>, way: Link, phase: Duration) {
         );
     }
     // The next holder has it after the lease, and what arrives late from the other side of the cut is not for it.
-    let next = site.verrou().await.create_lock(plain.key()).ttl(3 * TTL);
+    let next = stranger.create_lock(plain.key()).ttl(3 * TTL);
     let next = soon("the next holder", next.acquire()).await.unwrap();
     assert!(next.token() > token);
     proxy.set(Link::Open);
