@@ -4,6 +4,9 @@
 //! blocks its runtime's thread, a pool that is exhausted, a runtime that was dropped, or a guard dropped outside of one
 //! costs no lock.
 //!
+//! A lease is renewed after a third of its ttl, in one call with those of the same store whose time comes soon, and tried
+//! again until it is over. So ten thousand of them are some dozen calls.
+//!
 //! The thread starts with the first lease. It ends some seconds after there is nothing left to do and no store left that
 //! it has a sibling of, and starts again by itself.
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tests::{eventually, soon};
 use verrou::drivers::MemoryStore;
 use verrou::testkit::{FaultStore, Op};
-use verrou::{Error, LockFactory, Retry, Wait};
+use verrou::{Error, LockFactory, Retry, Verrou, Wait};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -59,6 +59,51 @@ async fn a_busy_lock_is_busy_or_times_out_as_told() {
         matches!(error, Error::Timeout { attempts: 3, .. }),
         "{error:?}"
     );
+}
+
+#[tokio::test]
+async fn a_waiter_whose_wait_ends_hears_that_the_store_does_not_answer() {
+    let store = FaultStore::new(MemoryStore::new()).with_io();
+    let verrou = Verrou::builder().store("s", store.clone());
+    let verrou = verrou.request_timeout(600 * MS).build().unwrap();
+    store.on(Op::Acquire).hang_before();
+    let first = verrou.create_lock("k").wait(Wait::Forever);
+    let first = tokio::spawn(async move { first.acquire().await.map(drop) });
+    store.until(|store| store.in_flight(Op::Acquire) == 1).await;
+    let started = Instant::now();
+    let waiting = verrou.create_lock("k").wait(Wait::For(100 * MS));
+    let error = waiting.acquire().await.unwrap_err();
+    assert!(error.is_store(), "it looks like contention: {error:?}");
+    assert!(started.elapsed() >= 100 * MS);
+    assert!(first.await.unwrap().unwrap_err().is_store());
+    store.clear();
+    store.let_go();
+}
+
+#[tokio::test]
+async fn a_waiter_whose_wait_has_ended_does_not_stay_for_a_later_call() {
+    let memory = MemoryStore::new();
+    let elsewhere = LockFactory::new(memory.clone());
+    let _held = elsewhere.create_lock("k").acquire().await.unwrap();
+    let store = FaultStore::new(memory).with_io();
+    let verrou = Verrou::builder().store("s", store.clone()).build().unwrap();
+    let first = verrou.create_lock("k").wait(Wait::Forever);
+    let first = tokio::spawn(async move { first.acquire().await.map(drop) });
+    store.until(|store| store.calls(Op::Acquire) >= 1).await;
+    let waiting = verrou.create_lock("k").wait(Wait::For(50 * MS));
+    let mut waiting = Box::pin(waiting.acquire());
+    // It takes its place, and is looked at again when its wait is over and another call is under way.
+    let short = tokio::time::timeout(5 * MS, &mut waiting).await;
+    assert!(short.is_err());
+    tokio::time::sleep(50 * MS).await;
+    store.on(Op::Acquire).delay_after(1000 * MS);
+    store.until(|store| store.in_flight(Op::Acquire) == 1).await;
+    let started = Instant::now();
+    let error = waiting.await.unwrap_err();
+    assert!(matches!(error, Error::Timeout { .. }), "{error:?}");
+    let took = started.elapsed();
+    assert!(took < 700 * MS, "it has stayed for a later call: {took:?}");
+    first.abort();
 }
 
 #[tokio::test]
