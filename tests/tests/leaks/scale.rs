@@ -215,6 +215,38 @@ fn an_outage_of_half_a_lease_costs_none_of_ten_thousand_locks() {
     });
 }
 
+/// The same with a server that stands still, begun a second before the first renewal.
+fn a_frozen_server_for_half_a_lease(driver: Driver) {
+    let _alone = crate::alone();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let Some(mut site) = Site::start(driver).await else {
+            return;
+        };
+        let verrou = site.verrou().await;
+        let ttl = Duration::from_secs(15);
+        let guards = take_all(&verrou, ttl).await;
+        tokio::time::sleep(ttl / 3 - Duration::from_secs(1)).await;
+        let cpu = keeper_cpu();
+        site.freeze().await;
+        tokio::time::sleep(ttl / 2).await;
+        site.thaw().await;
+        let cpu = keeper_cpu() - cpu;
+        tokio::time::sleep(ttl).await;
+        let lost = guards.iter().filter(|guard| !guard.is_held()).count();
+        println!(
+            "{driver:?}: frozen for {:?}, the keeper used {cpu:.1?}",
+            ttl / 2
+        );
+        assert_eq!(lost, 0, "of {LOCKS} locks");
+        verrou.shutdown().await.unwrap();
+    });
+}
+
 /// The whole promise; CONTRIBUTING.md has the command.
 mod for_two_minutes {
     use super::{Driver, FULL, ten_thousand};
@@ -247,5 +279,27 @@ mod for_two_minutes {
     #[ignore = "two minutes"]
     fn mariadb() {
         ten_thousand(Driver::MySql, FULL);
+    }
+}
+
+mod frozen_for_half_a_lease {
+    use super::{Driver, a_frozen_server_for_half_a_lease};
+
+    #[test]
+    #[ignore = "half a minute"]
+    fn redis() {
+        a_frozen_server_for_half_a_lease(Driver::Redis);
+    }
+
+    #[test]
+    #[ignore = "half a minute"]
+    fn postgres() {
+        a_frozen_server_for_half_a_lease(Driver::Postgres);
+    }
+
+    #[test]
+    #[ignore = "half a minute"]
+    fn mariadb() {
+        a_frozen_server_for_half_a_lease(Driver::MySql);
     }
 }
