@@ -368,7 +368,7 @@ impl Hold {
     pub(crate) fn release_late(self: &Arc<Self>) {
         self.end();
         keeper::unwatch(self);
-        self.tell_loss();
+        self.tell_loss(false);
         let leaving = self.depart();
         if self.take_owed() {
             keeper::release(self, leaving);
@@ -385,7 +385,7 @@ impl Hold {
         if store_knows {
             self.owed.store(false, Ordering::Release);
         }
-        if self.tell_loss() {
+        if self.tell_loss(store_knows) {
             for kin in self.loss.kin() {
                 kin.give_up(false);
             }
@@ -397,11 +397,11 @@ impl Hold {
     }
 
     /// Logs a loss, whoever has found it; true for the first who does. The end of an instance is no news of that kind.
-    fn tell_loss(&self) -> bool {
+    fn tell_loss(&self, store_knows: bool) -> bool {
         let lost = self.deadline.load(Ordering::Acquire) == LOST;
         let first = lost && !self.told.swap(true, Ordering::AcqRel);
         if first && !self.registered.turnstile.is_closed() {
-            observe::lost(self);
+            observe::lost(self, store_knows);
         }
         first
     }

@@ -312,6 +312,7 @@ impl Acquisition {
                 owner,
                 ttl: self.terms.ttl,
                 sent,
+                label: self.terms.label,
             };
             let leaving = || {
                 Some(
@@ -365,6 +366,11 @@ impl Acquisition {
                 .before(self.terms.margin())
                 .has_passed()
             {
+                if registered.has_io
+                    && let Some(last) = registered.last_tokens.granted(key, token)
+                {
+                    observe::token_did_not_rise(registered, key, token, last);
+                }
                 let grant = Grant {
                     key: key.clone(),
                     owner,

@@ -16,12 +16,14 @@ use self::connections::{Answer, Checkout, Connections, Query};
 use self::errors::Reported;
 use self::statements::{Flavour, Leases, PURGES, RENEWALS, Statements};
 use self::watcher::watcher;
+use crate::clock::Moment;
+use crate::drivers::pace::Pace;
 use crate::drivers::sql::{self, Lookout, Table};
 use crate::error::Error;
 use crate::store::{
-    AcquireRequest, Acquired, AdoptRequest, Adopted, Capabilities, ForceReleaseRequest, Holding,
-    InspectRequest, Listed, LockStore, ReleaseRequest, RenewRequest, Reply, Sent, StoreError,
-    StoredKey, Watch,
+    AcquireRequest, Acquired, AdoptRequest, Adopted, Capabilities, Doubt, ForceReleaseRequest,
+    Holding, InspectRequest, Listed, LockStore, ReleaseRequest, RenewRequest, Reply, Sent,
+    StoreError, StoredKey, Watch,
 };
 
 const DRIVER: &str = "mysql";
@@ -92,6 +94,7 @@ struct Inner {
     connections: Connections,
     statements: Arc<Statements>,
     flavour: Flavour,
+    pace: Arc<Pace>,
     watcher: Arc<Lookout>,
     /// A sibling leaves the watcher alone when it is closed.
     sibling: bool,
@@ -310,12 +313,17 @@ impl LockStore for MySqlStore {
         Capabilities::new(DRIVER).watch().list()
     }
 
+    fn doubts(&self) -> Vec<Doubt> {
+        self.inner.pace.take()
+    }
+
     fn for_keeper(&self) -> Option<Self> {
         Some(Self {
             inner: Arc::new(Inner {
                 connections: self.inner.connections.sibling(),
                 statements: self.inner.statements.clone(),
                 flavour: self.inner.flavour,
+                pace: self.inner.pace.clone(),
                 watcher: self.inner.watcher.clone(),
                 sibling: true,
             }),
@@ -368,20 +376,34 @@ impl Inner {
         for request in batch {
             request.sent.mark();
         }
+        let begun = Moment::now();
         let renewed = connection
             .settle(|| self.statements.renew_many(&leases))
             .await?;
+        if renewed.last_id > 0 {
+            self.heard(renewed.last_id, begun);
+        }
         if usize::try_from(renewed.found) == Ok(leases.count()) {
             return Ok(Renewed::All);
         }
         // A lease that is live now was so before, and so was renewed.
-        let live = connection
+        let begun = Moment::now();
+        let look = connection
             .settle(|| self.statements.look_many(&leases))
             .await?;
-        let live = live.rows.iter();
-        live.map(|row| Ok((column(row, 0)?, column(row, 1)?)))
-            .collect::<Result<_, _>>()
-            .map(Renewed::Only)
+        let mut live = Vec::with_capacity(batch.len());
+        for row in &look.rows {
+            match column::<i64>(row, 2)? {
+                0 => live.push((column(row, 0)?, column(row, 1)?)),
+                now => self.heard(now.unsigned_abs(), begun),
+            }
+        }
+        Ok(Renewed::Only(live))
+    }
+
+    /// The server's clock, in an answer to what was sent at `begun`.
+    fn heard(&self, micros: u64, begun: Moment) {
+        self.pace.heard(i64::try_from(micros).unwrap_or(0), begun);
     }
 }
 
@@ -520,6 +542,7 @@ impl MySqlBuilder {
                 connections,
                 statements,
                 flavour,
+                pace: Arc::default(),
                 watcher,
                 sibling: false,
             }),

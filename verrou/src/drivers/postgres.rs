@@ -13,16 +13,18 @@ use sqlx::postgres::PgRow;
 use sqlx::{PgPool, Row as _};
 
 use self::connections::{Answer, Checkout, Connections, Protocol};
-use self::failure::{failed, is_dead, is_out_of_range, is_transient, refusal};
+use self::failure::{failed, is_of_no_use, is_out_of_range, is_transient, refusal};
 use self::setup::Plan;
 use self::statements::{RENEWALS, Statement, Statements, unhex};
 use self::watcher::Watcher;
+use crate::clock::Moment;
+use crate::drivers::pace::Pace;
 use crate::drivers::sql::{self, Table};
-use crate::error::Error;
+use crate::error::{Error, Outcome};
 use crate::store::{
-    AcquireRequest, Acquired, AdoptRequest, Adopted, Capabilities, ForceReleaseRequest, Holding,
-    InspectRequest, Listed, LockStore, ReleaseRequest, RenewRequest, Reply, Sent, StoreError,
-    StoredKey, Watch,
+    AcquireRequest, Acquired, AdoptRequest, Adopted, Capabilities, Doubt, ForceReleaseRequest,
+    Holding, InspectRequest, Listed, LockStore, ReleaseRequest, RenewRequest, Reply, Sent,
+    StoreError, StoredKey, Watch,
 };
 
 const DRIVER: &str = "postgres";
@@ -108,6 +110,7 @@ struct Inner {
     connections: Connections,
     protocol: Protocol,
     statements: Arc<Statements>,
+    pace: Arc<Pace>,
     /// `None`: waiters poll.
     watcher: Option<Arc<Watcher>>,
     /// A sibling leaves the watcher alone when it is closed.
@@ -304,12 +307,17 @@ impl LockStore for PostgresStore {
         }
     }
 
+    fn doubts(&self) -> Vec<Doubt> {
+        self.inner.pace.take()
+    }
+
     fn for_keeper(&self) -> Option<Self> {
         Some(Self {
             inner: Arc::new(Inner {
                 connections: self.inner.connections.sibling(),
                 protocol: self.inner.protocol,
                 statements: self.inner.statements.clone(),
+                pace: self.inner.pace.clone(),
                 watcher: self.inner.watcher.clone(),
                 sibling: true,
             }),
@@ -352,17 +360,20 @@ impl Inner {
         for sent in sent {
             sent.mark();
         }
-        let mut lost = None;
+        let (mut lost, mut repeated) = (None, false);
         loop {
             match connection.run(&statement, self.protocol).await {
                 Ok(answer) => return Ok((answer, lost)),
                 // The statement has waited for the other one: this is no spinning.
                 Err(error) if is_transient(&error) => tokio::task::yield_now().await,
-                Err(error) if is_dead(&error) && lost.is_none() => {
-                    let error = lost.insert(failed(error)).clone();
+                Err(error) if is_of_no_use(&error) && !repeated => {
+                    repeated = true;
+                    let error = failed(error);
                     if connection.replace().await.is_err() {
                         return Err(error);
                     }
+                    // A server that takes no writes has certainly not executed it.
+                    lost = (error.outcome() == Outcome::Unknown).then_some(error);
                 }
                 Err(error) if is_out_of_range(&error) => return Err(failure::tokens_used_up()),
                 Err(error) => return Err(lost.unwrap_or_else(|| failed(error))),
@@ -376,12 +387,16 @@ impl Inner {
         batch: &[RenewRequest],
     ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
         let sent: Vec<_> = batch.iter().map(|request| &request.sent).collect();
+        let begun = Moment::now();
         let (answer, _) = self.call(&sent, self.statements.renew_many(batch)).await?;
-        answer
-            .rows
-            .iter()
-            .map(|row| Ok((bytes(row, 0)?, bytes(row, 1)?)))
-            .collect()
+        let mut renewed = Vec::with_capacity(batch.len());
+        for row in &answer.rows {
+            match column::<Option<i64>>(row, 2)? {
+                Some(now) => self.pace.heard(now, begun),
+                None => renewed.push((bytes(row, 0)?, bytes(row, 1)?)),
+            }
+        }
+        Ok(renewed)
     }
 
     /// Tells the waiters of this process; those of others are told by the statement.
@@ -532,6 +547,7 @@ impl PostgresBuilder {
                 connections,
                 protocol: self.protocol,
                 statements,
+                pace: Arc::default(),
                 watcher,
                 sibling: false,
             }),

@@ -4,6 +4,7 @@ mod address;
 mod answers;
 mod connections;
 mod failure;
+mod outlook;
 mod scripts;
 mod setup;
 mod watcher;
@@ -17,18 +18,20 @@ use redis::sentinel::SentinelClient;
 use redis::{Client, ProtocolVersion, RedisError, Value};
 
 use self::address::{client_at, tuned};
-use self::answers::{acquired, adopted, holding, reply, scanned};
+use self::answers::{acquired, adopted, holding, renewed, reply, scanned};
 use self::connections::{Connections, PATIENCE, Source};
 use self::failure::{failure, is_of_no_use, outcome, store_error};
+use self::outlook::Outlook;
 use self::scripts::{Call, Names};
 use self::setup::Allowed;
 pub use self::setup::RedisWarning;
 use self::watcher::Watcher;
+use crate::clock::Moment;
 use crate::error::{Error, Outcome};
 use crate::store::{
-    AcquireRequest, Acquired, AdoptRequest, Adopted, Capabilities, ForceReleaseRequest, Holding,
-    InspectRequest, Listed, LockStore, ReleaseRequest, RenewRequest, Reply, Sent, StoreError,
-    StoredKey, Watch,
+    AcquireRequest, Acquired, AdoptRequest, Adopted, Capabilities, Doubt, ForceReleaseRequest,
+    Holding, InspectRequest, Listed, LockStore, ReleaseRequest, RenewRequest, Reply, Sent,
+    StoreError, StoredKey, Watch,
 };
 
 const DRIVER: &str = "redis";
@@ -104,6 +107,7 @@ struct Inner {
     names: Arc<Names>,
     watcher: Arc<Watcher>,
     warnings: Arc<[RedisWarning]>,
+    outlook: Arc<Outlook>,
     /// Whether those who wait can be told.
     wakes: bool,
     /// A sibling leaves the watcher alone when it is closed.
@@ -176,7 +180,7 @@ impl LockStore for RedisStore {
         let inner = &*self.inner;
         let call = inner.names.renew(&request);
         let patience = patience(request.ttl);
-        reply(&inner.call(&request.sent, &call, patience).await?)
+        Ok(renewed(&inner.call(&request.sent, &call, patience).await?)?.0)
     }
 
     async fn adopt(&self, request: AdoptRequest) -> Result<Adopted, StoreError> {
@@ -216,7 +220,7 @@ impl LockStore for RedisStore {
 
     async fn renew_many(&self, requests: Vec<RenewRequest>) -> Vec<Result<Reply, StoreError>> {
         let inner = &*self.inner;
-        if inner.connections.is_cluster() || requests.len() < 2 {
+        if inner.connections.is_cluster() {
             let renewals = requests.into_iter().map(|request| self.renew(request));
             return together(renewals.collect()).await;
         }
@@ -230,11 +234,22 @@ impl LockStore for RedisStore {
             .map(|request| inner.names.renew(request))
             .collect();
         let sent: Vec<&Sent> = requests.iter().map(|request| &request.sent).collect();
+        let begun = Moment::now();
         match inner.call_all(&sent, &calls, patience).await {
-            Ok(answers) => answers
-                .into_iter()
-                .map(|answer| answer.and_then(|answer| reply(&answer)))
-                .collect(),
+            Ok(answers) => {
+                let answers: Vec<_> = answers
+                    .into_iter()
+                    .map(|answer| answer.and_then(|answer| renewed(&answer)))
+                    .collect();
+                // Those of one round trip say nothing new.
+                if let Some(Ok((_, now))) = answers.first() {
+                    inner.outlook.heard(*now, begun);
+                }
+                let replies = answers.into_iter();
+                replies
+                    .map(|answer| answer.map(|(reply, _)| reply))
+                    .collect()
+            }
             Err(error) => requests.iter().map(|_| Err(error.clone())).collect(),
         }
     }
@@ -294,6 +309,10 @@ impl LockStore for RedisStore {
         capabilities
     }
 
+    fn doubts(&self) -> Vec<Doubt> {
+        self.inner.outlook.take()
+    }
+
     fn for_keeper(&self) -> Option<Self> {
         let inner = &*self.inner;
         Some(Self {
@@ -302,6 +321,7 @@ impl LockStore for RedisStore {
                 names: inner.names.clone(),
                 watcher: inner.watcher.clone(),
                 warnings: inner.warnings.clone(),
+                outlook: inner.outlook.clone(),
                 wakes: inner.wakes,
                 sibling: true,
             }),
@@ -359,19 +379,26 @@ impl Inner {
         }
     }
 
-    /// Several scripts in one round trip, each with its own answer, in order.
+    /// Several scripts in one round trip, each with its own answer, in order. What the server says of itself rides on it
+    /// when it is time.
     async fn call_all(
         &self,
         sent: &[&Sent],
         calls: &[Call],
         patience: Duration,
     ) -> Result<Vec<Result<Value, StoreError>>, StoreError> {
-        let by_hash = || calls.iter().map(Call::by_hash).collect();
+        let commands = |link: &connections::Link| {
+            let look = self
+                .outlook
+                .is_due(link.number())
+                .then(|| redis::cmd("INFO"));
+            calls.iter().map(Call::by_hash).chain(look).collect()
+        };
         // Whether an earlier attempt may have been executed.
         let mut in_doubt = false;
         let mut link = self.connections.checkout(patience).await?;
         sent.iter().for_each(|sent| sent.mark());
-        let answers = match link.commands(by_hash()).await {
+        let mut answers = match link.commands(commands(&link)).await {
             Ok(answers) => answers,
             Err(error) => {
                 let Some(doubt) = self.may_repeat(&link, &error) else {
@@ -379,10 +406,16 @@ impl Inner {
                 };
                 link = self.another(patience, doubt).await?;
                 in_doubt = doubt;
-                let answers = link.commands(by_hash()).await;
+                let answers = link.commands(commands(&link)).await;
                 answers.map_err(|error| self.failed(&link, &error, doubt))?
             }
         };
+        if answers.len() > calls.len()
+            && let Some(Ok(info)) = answers.pop()
+            && let Some(info) = setup::text(info)
+        {
+            self.outlook.looked(link.number(), &info);
+        }
         let mut settled = Vec::with_capacity(answers.len());
         for (call, answer) in calls.iter().zip(answers) {
             let answer = match answer {
@@ -571,7 +604,7 @@ impl RedisBuilder {
         };
         let connections = Connections::new(source, self.connect_timeout);
         let limit = self.connect_timeout;
-        let warnings = setup::check(&connections, &self.prefix, self.allowed, limit).await?;
+        let checked = setup::check(&connections, &self.prefix, self.allowed, limit).await?;
         let wakes = connections.can_listen(&names.channel(0)).await;
         let watcher = Watcher::new(connections.sibling(), &names);
         Ok(RedisStore {
@@ -579,7 +612,8 @@ impl RedisBuilder {
                 connections,
                 names,
                 watcher: Arc::new(watcher),
-                warnings: warnings.into(),
+                warnings: checked.warnings.into(),
+                outlook: Arc::new(checked.outlook),
                 wakes,
                 sibling: false,
             }),
