@@ -159,36 +159,48 @@ pub(crate) fn token_did_not_rise(
 /// A driver has seen something about its server that may break a promise.
 pub(crate) fn doubted(store: &str, doubt: &Doubt) {
     match doubt {
-        Doubt::ClockSetForward { by } => tracing::warn!(
-            target: "verrou",
-            doubt = "clock_stepped", %store, ?by,
-            "the store's clock was set forward: leases end too early, and a key may have had two holders; slew it instead"
-        ),
-        Doubt::ClockSetBack { by } => tracing::warn!(
-            target: "verrou",
-            doubt = "clock_stepped", %store, ?by,
-            "the store's clock was set back: dead holders block their keys longer by that; slew it instead"
-        ),
-        Doubt::OtherServer => tracing::warn!(
-            target: "verrou",
-            doubt = "other_server", %store,
-            "the server was started anew, or another one has taken over: what it did not keep is free, and may have two holders"
-        ),
-        Doubt::MayEvict => tracing::warn!(
-            target: "verrou",
-            doubt = "may_evict", %store,
-            "the server may evict a held lock when its memory is full; set `maxmemory-policy noeviction`"
-        ),
-        Doubt::WeakPersistence => tracing::warn!(
-            target: "verrou",
-            doubt = "weak_persistence", %store,
-            "the server keeps no append-only file: when it restarts, every lock is free; set `appendonly yes`"
-        ),
-        Doubt::AsynchronousFailover => tracing::warn!(
-            target: "verrou",
-            doubt = "asynchronous_failover", %store,
-            "the server has replicas: a failover may take the last grants back, so that a key has two holders"
-        ),
+        Doubt::ClockSetForward { by } => {
+            tracing::warn!(
+                target: "verrou",
+                doubt = "clock_stepped", %store, ?by,
+                "the store's clock was set forward: leases end too early, and a key may have had two holders; slew it instead"
+            );
+        }
+        Doubt::ClockSetBack { by } => {
+            tracing::warn!(
+                target: "verrou",
+                doubt = "clock_stepped", %store, ?by,
+                "the store's clock was set back: dead holders block their keys longer by that; slew it instead"
+            );
+        }
+        Doubt::OtherServer => {
+            tracing::warn!(
+                target: "verrou",
+                doubt = "other_server", %store,
+                "the server was started anew, or another one has taken over: what it did not keep is free, and may have two holders"
+            );
+        }
+        Doubt::MayEvict => {
+            tracing::warn!(
+                target: "verrou",
+                doubt = "may_evict", %store,
+                "the server may evict a held lock when its memory is full; set maxmemory-policy to noeviction"
+            );
+        }
+        Doubt::WeakPersistence => {
+            tracing::warn!(
+                target: "verrou",
+                doubt = "weak_persistence", %store,
+                "the server keeps no append-only file: when it restarts, every lock is free; set appendonly to yes"
+            );
+        }
+        Doubt::AsynchronousFailover => {
+            tracing::warn!(
+                target: "verrou",
+                doubt = "asynchronous_failover", %store,
+                "the server has replicas: a failover may take the last grants back, so that a key has two holders"
+            );
+        }
     }
 }
 

@@ -59,7 +59,7 @@ const DEFAULT_GRACE: Duration = Duration::from_secs(600);
 /// the keys](RedisBuilder::prefix), the [time a token is remembered](RedisBuilder::token_grace), the
 /// [protocol](RedisBuilder::protocol), and what is refused otherwise: an
 /// [evicting server](RedisBuilder::allow_eviction), a [replica](RedisBuilder::allow_replica). What else weakens the locks of a
-/// server is told by [`warnings`](RedisStore::warnings).
+/// server is told by [`warnings`](RedisStore::warnings), and logged.
 ///
 /// # Statements
 /// One script for each operation, by `EVALSHA`; a server that was restarted gets it once in full. A lock is the key
@@ -74,7 +74,7 @@ const DEFAULT_GRACE: Duration = Duration::from_secs(600);
 /// | | | shown by the tests |
 /// |---|---|---|
 /// | exclusion holds through | the death of any client, a frozen server, lost connections, `SCRIPT FLUSH`; with `appendonly yes` the death of the server's process | `redis::clocks::a_dead_client_an_hour_fast_or_slow_is_taken_over_at_its_expiry`, `redis::faults::a_frozen_server_is_an_error_in_time_and_the_lock_works_afterwards`, `redis::faults::connections_that_are_killed_are_not_noticed`, `redis::faults::scripts_that_are_flushed_are_not_noticed`, `redis::faults::an_append_only_file_keeps_locks_and_tokens_over_a_crash` |
-/// | may break on | a failover or a power cut that takes the last writes back, a restart without an append-only file, `FLUSHALL`, an evicting `maxmemory-policy`, a step of the server's clock | `redis::faults::a_lock_that_vanishes_with_the_data_is_lost_and_the_next_token_is_greater`, `redis::keys::tokens_rise_over_flushall`, `redis::connecting::an_evicting_server_is_refused_unless_allowed`, `redis::connecting::weak_persistence_is_a_warning`; not tested: writes that a failover or power cut takes back, a step of the server's clock: no test can order them |
+/// | may break on | a failover or a power cut that takes the last writes back, a restart without an append-only file, `FLUSHALL`, an evicting `maxmemory-policy`, a step of the server's clock | `redis::faults::a_lock_that_vanishes_with_the_data_is_lost_and_the_next_token_is_greater`, `redis::keys::tokens_rise_over_flushall`, `redis::connecting::an_evicting_server_is_refused_unless_allowed`, `redis::connecting::weak_persistence_is_a_warning`, `doubts::a_step_of_the_clock_of_redis_is_told`, `doubts::a_policy_that_evicts_is_told_also_when_it_is_set_later`, `doubts::a_server_that_was_started_anew_is_told_and_so_is_the_lease_that_went_with_it`; not tested: writes that a failover or power cut takes back: no test can order them |
 /// | the token survives | release, expiry and force release; a restart, a flush and a failover by its floor at the server's clock, unless that is set back by more than the grace | `redis::resp3::tokens_rise_over_a_release`, `redis::resp3::tokens_rise_over_an_expiry`, `redis::resp3::tokens_rise_over_a_force_release`, `redis::faults::a_lock_that_vanishes_with_the_data_is_lost_and_the_next_token_is_greater`, `redis::keys::tokens_rise_over_flushall`, `redis::topologies::a_store_follows_the_sentinels_to_the_new_primary` |
 /// | clock | the server's wall clock | `redis::clocks::clients_an_hour_fast_and_slow_exclude_each_other`, `redis::resp3::a_token_is_not_behind_the_time` |
 /// | scope | who uses the same server and database, with the same prefix | `redis::processes::two_thousand_increments_in_four_processes_are_two_thousand`, `redis::connecting::databases_of_one_server_are_apart`, `redis::keys::stores_with_other_prefixes_do_not_meet` |
