@@ -7,11 +7,13 @@ mod cycling;
 pub mod history;
 #[cfg(target_os = "linux")]
 pub mod matrix;
+pub mod handover;
 mod process;
 pub mod proxy;
 mod resource;
 pub mod secrets;
 pub mod servers;
+pub mod several;
 pub mod site;
 
 use std::path::{Path, PathBuf};

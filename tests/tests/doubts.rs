@@ -72,7 +72,7 @@ fn skipped(server: &str) -> bool {
 async fn renewals<S: LockStore>(store: &FaultStore<S>, more: usize) {
     let until = store.calls(Op::RenewMany) + more;
     let renewed = |store: &FaultStore<S>| {
-        store.calls(Op::RenewMany) >= until && store.in_flight(Op::RenewMany) == 0
+        store.calls(Op::RenewMany) >= until && store.in_flight(Op::Renew) == 0
     };
     soon("renewals", store.until(renewed)).await;
 }
