@@ -7,6 +7,7 @@ mod cycling;
 pub mod history;
 #[cfg(target_os = "linux")]
 pub mod matrix;
+pub mod dropping;
 pub mod handover;
 mod process;
 pub mod proxy;
@@ -15,6 +16,7 @@ pub mod secrets;
 pub mod servers;
 pub mod several;
 pub mod site;
+pub mod unknown;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};

@@ -21,6 +21,10 @@ fn lock() -> Lock {
     locks.create_lock("k").wait(Wait::Forever)
 }
 
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "what a future gives is asked at once"
+)]
 fn is_reentrant<T>(result: Result<T, Error>) -> bool {
     matches!(result, Err(Error::Reentrant { .. }))
 }
@@ -242,9 +246,9 @@ async fn a_local_task_that_is_polled_in_a_body_is_left_alone() {
             tokio::task::yield_now().await;
         };
         local.run_until(until_it_waits).await;
-        stranger
+        Some(stranger)
     });
-    let stranger = soon("the body", body).await.unwrap();
+    let stranger = soon("the body", body).await.unwrap().unwrap();
     assert!(waiting.get());
     let ended = soon("the local task", local.run_until(stranger)).await;
     ended.unwrap().unwrap();
@@ -351,8 +355,8 @@ async fn those_who_wait_behind_it_get_the_key() {
         let waiter = tokio::spawn(behind.acquire());
         tokio::task::yield_now().await;
         assert!(is_reentrant(inner.acquire().await));
-        waiter
+        Some(waiter)
     });
-    let waiter = soon("the body", body).await.unwrap();
+    let waiter = soon("the body", body).await.unwrap().unwrap();
     drop(soon("the waiter", waiter).await.unwrap().unwrap());
 }

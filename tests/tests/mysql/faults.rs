@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use sqlx::{AssertSqlSafe, Row as _};
 use tests::servers::mariadb::{CANARY, MariaDb, pool};
-use tests::soon;
+use tests::{dropping, soon, unknown};
 use verrou::Outcome;
 use verrou::drivers::MySqlStore;
 use verrou::store::{AcquireRequest, Acquired, LockStore, Owner, StoreError, StoredKey};
@@ -264,4 +264,27 @@ async fn an_error_tells_no_owner_and_a_used_up_token_is_one() {
     refused(acquire().await, Outcome::NotApplied);
     change("DROP TABLE verrou_locks").await;
     refused(acquire().await, Outcome::NotApplied);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_guard_or_a_future_may_be_dropped_anywhere() {
+    let url = server().await.database("").await;
+    let one = MySqlStore::connect(&url).await.unwrap();
+    let other = MySqlStore::connect(&url).await.unwrap();
+    dropping::anywhere(LockFactory::new(one), LockFactory::new(other)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_renewal_or_release_without_an_answer_is_tried_again() {
+    let server = MariaDb::start(&[]).await;
+    let url = server.database("").await;
+    let store = MySqlStore::connect(&url).await.unwrap();
+    let other = MySqlStore::connect(&url).await.unwrap();
+    unknown::is_tried_again(
+        store,
+        other,
+        async || server.freeze().await,
+        || server.thaw(),
+    )
+    .await;
 }

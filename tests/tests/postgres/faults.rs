@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use sqlx::postgres::PgPoolOptions;
 use tests::servers::postgres::PostgresServer;
-use tests::soon;
+use tests::{dropping, soon, unknown};
 use verrou::drivers::PostgresStore;
 use verrou::{Error, LockFactory, Outcome};
 
@@ -189,4 +189,21 @@ async fn a_commit_that_fails_grants_nothing() {
         let guard = shown(locks.create_lock("other").try_acquire().await);
         shown(guard.expect("nobody was granted the key").release().await);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_guard_or_a_future_may_be_dropped_anywhere() {
+    let url = PostgresServer::shared().url();
+    let one = shown(PostgresStore::connect(&url).await);
+    let other = shown(PostgresStore::connect(&url).await);
+    dropping::anywhere(LockFactory::new(one), LockFactory::new(other)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_renewal_or_release_without_an_answer_is_tried_again() {
+    let server = PostgresServer::start();
+    let store = shown(PostgresStore::connect(&server.url()).await);
+    let other = shown(PostgresStore::connect(&server.url()).await);
+    let freeze = async || server.signal(Signal::STOP);
+    unknown::is_tried_again(store, other, freeze, || server.signal(Signal::CONT)).await;
 }
