@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use sqlx::{AssertSqlSafe, Row as _};
 use tests::servers::mariadb::{CANARY, MariaDb, pool};
-use tests::{dropping, soon, unknown};
+use tests::{Switch, dropping, soon, unknown};
 use verrou::Outcome;
 use verrou::drivers::MySqlStore;
 use verrou::store::{AcquireRequest, Acquired, LockStore, Owner, StoreError, StoredKey};
@@ -287,4 +287,68 @@ async fn a_renewal_or_release_without_an_answer_is_tried_again() {
         || server.thaw(),
     )
     .await;
+}
+
+/// As after a failover: the address leads to the new primary, but a connection to the old one is still there.
+#[tokio::test]
+async fn a_store_leaves_a_server_that_takes_no_writes_any_more() {
+    let (old, new) = tokio::join!(MariaDb::start(&[]), MariaDb::start(&[]));
+    let read_only = async |server: &MariaDb, on: u8| {
+        server
+            .execute(&format!("SET GLOBAL read_only = {on}"))
+            .await;
+    };
+    for server in [&old, &new] {
+        server.execute("CREATE DATABASE shop").await;
+        // Those who may do everything may write all the same.
+        server
+            .execute("CREATE USER shop@'%' IDENTIFIED BY 'shop'")
+            .await;
+        server.execute("GRANT ALL ON shop.* TO shop@'%'").await;
+    }
+    let url = |port: u16| format!("mysql://shop:shop@127.0.0.1:{port}/shop");
+    let switch = Switch::to(old.port());
+    // It makes the table there.
+    let there = LockFactory::new(MySqlStore::connect(&url(new.port())).await.unwrap());
+    let from_pool = MySqlStore::from_pool(pool(&url(switch.port()), 2).await);
+    // The store's own connections are given up together. Of an application's pool each call gives up the two that it tries.
+    for (builder, errors) in [
+        (MySqlStore::builder(&url(switch.port())), 0),
+        (from_pool, 1),
+    ] {
+        switch.turn(old.port());
+        let locks = LockFactory::new(builder.connect().await.unwrap());
+        let lock = locks.create_lock("k").ttl(Duration::from_secs(2));
+        lock.acquire().await.unwrap().release().await.unwrap();
+        switch.turn(new.port());
+        read_only(&old, 1).await;
+        // Not an error that stays until somebody starts the application anew.
+        let mut answer = lock.acquire().await;
+        for _ in 0..errors {
+            if answer.is_err() {
+                answer = lock.acquire().await;
+            }
+        }
+        let guard = answer.unwrap();
+        assert!(there.create_lock("k").is_locked().await.unwrap());
+        guard.release().await.unwrap();
+
+        // With nowhere to go it says that nothing was done.
+        switch.turn(old.port());
+        read_only(&new, 1).await;
+        let error = lock.acquire().await.unwrap_err();
+        assert!(
+            matches!(
+                &error,
+                Error::Store {
+                    outcome: Outcome::NotApplied,
+                    ..
+                }
+            ),
+            "{error:?}"
+        );
+        read_only(&old, 0).await;
+        read_only(&new, 0).await;
+        lock.acquire().await.unwrap().release().await.unwrap();
+    }
 }
