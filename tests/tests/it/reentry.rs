@@ -15,10 +15,12 @@ use verrou::{Error, Lock, LockFactory, LockGuard, OnLost, Verrou, Wait, locked};
 
 const MS: Duration = Duration::from_millis(1);
 
-/// A lock that is waited for without end, so that what is not found would hang.
+/// A lock that is waited for so long that what is not found is no error at once.
 fn lock() -> Lock {
     let locks = LockFactory::new(MemoryStore::new());
-    locks.create_lock("k").wait(Wait::Forever)
+    locks
+        .create_lock("k")
+        .wait(Wait::For(Duration::from_secs(20)))
 }
 
 #[expect(
@@ -133,9 +135,8 @@ async fn a_wait_in_the_body_of_a_try_or_of_a_macro_is_found() {
     }
     let verrou = Verrou::builder().store("memory", MemoryStore::new());
     let verrou = verrou.build().unwrap();
-    let (nested, skipped) = verrou
-        .scope(async { (outer(7).await, around(7).await) })
-        .await;
+    let both = verrou.scope(async { (outer(7).await, around(7).await) });
+    let (nested, skipped) = soon("both", both).await;
     assert!(is_reentrant(nested));
     assert!(is_reentrant(skipped));
 }
@@ -146,7 +147,8 @@ async fn a_wait_for_several_keys_of_which_the_body_holds_one_is_found() {
     let outer = locks.create_lock_all(["a", "b"]).wait(Wait::Forever);
     let inner = locks.create_lock_all(["0", "b"]).wait(Wait::Forever);
     let both = async |_: &LockGuard| inner.acquire().await.map(drop);
-    assert!(is_reentrant(outer.run(both).await.unwrap()));
+    let body = soon("the body", outer.run(both)).await;
+    assert!(is_reentrant(body.unwrap()));
     assert!(!locks.create_lock("0").is_locked().await.unwrap());
 }
 
@@ -156,7 +158,8 @@ async fn a_wait_in_an_inner_body_for_the_lock_of_an_outer_one_is_found() {
     let (a, b) = (locks.create_lock("a"), locks.create_lock("b"));
     let again = a.clone().wait(Wait::Forever);
     let nested = a.run(async |_| b.run(async |_| again.acquire().await.map(drop)).await);
-    assert!(is_reentrant(nested.await.unwrap().unwrap()));
+    let nested = soon("the body", nested).await;
+    assert!(is_reentrant(nested.unwrap().unwrap()));
 }
 
 /// Another key, the same key of another store or another namespace, and a key that the body has lost are none of its own.
