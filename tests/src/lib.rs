@@ -4,11 +4,11 @@
 #[cfg(target_os = "linux")]
 pub mod clock_shim;
 mod cycling;
+pub mod dropping;
+pub mod handover;
 pub mod history;
 #[cfg(target_os = "linux")]
 pub mod matrix;
-pub mod dropping;
-pub mod handover;
 mod process;
 pub mod proxy;
 mod resource;

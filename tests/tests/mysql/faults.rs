@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use sqlx::{AssertSqlSafe, Row as _};
 use tests::servers::mariadb::{CANARY, MariaDb, pool};
-use tests::{Switch, dropping, soon, unknown};
+use tests::{Proxy, dropping, soon, unknown};
 use verrou::Outcome;
 use verrou::drivers::MySqlStore;
 use verrou::store::{AcquireRequest, Acquired, LockStore, Owner, StoreError, StoredKey};
@@ -307,20 +307,20 @@ async fn a_store_leaves_a_server_that_takes_no_writes_any_more() {
         server.execute("GRANT ALL ON shop.* TO shop@'%'").await;
     }
     let url = |port: u16| format!("mysql://shop:shop@127.0.0.1:{port}/shop");
-    let switch = Switch::to(old.port());
+    let address = Proxy::to(old.port());
     // It makes the table there.
     let there = LockFactory::new(MySqlStore::connect(&url(new.port())).await.unwrap());
-    let from_pool = MySqlStore::from_pool(pool(&url(switch.port()), 2).await);
+    let from_pool = MySqlStore::from_pool(pool(&url(address.port()), 2).await);
     // The store's own connections are given up together. Of an application's pool each call gives up the two that it tries.
     for (builder, errors) in [
-        (MySqlStore::builder(&url(switch.port())), 0),
+        (MySqlStore::builder(&url(address.port())), 0),
         (from_pool, 1),
     ] {
-        switch.turn(old.port());
+        address.lead_to(old.port());
         let locks = LockFactory::new(builder.connect().await.unwrap());
         let lock = locks.create_lock("k").ttl(Duration::from_secs(2));
         lock.acquire().await.unwrap().release().await.unwrap();
-        switch.turn(new.port());
+        address.lead_to(new.port());
         read_only(&old, 1).await;
         // Not an error that stays until somebody starts the application anew.
         let mut answer = lock.acquire().await;
@@ -334,7 +334,7 @@ async fn a_store_leaves_a_server_that_takes_no_writes_any_more() {
         guard.release().await.unwrap();
 
         // With nowhere to go it says that nothing was done.
-        switch.turn(old.port());
+        address.lead_to(old.port());
         read_only(&new, 1).await;
         let error = lock.acquire().await.unwrap_err();
         assert!(

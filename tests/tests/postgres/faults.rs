@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use sqlx::postgres::PgPoolOptions;
 use tests::servers::postgres::PostgresServer;
-use tests::{Switch, dropping, soon, unknown};
+use tests::{Proxy, dropping, soon, unknown};
 use verrou::drivers::PostgresStore;
 use verrou::{Error, LockFactory, Outcome};
 
@@ -212,9 +212,8 @@ async fn a_renewal_or_release_without_an_answer_is_tried_again() {
 #[tokio::test]
 async fn a_store_leaves_a_server_that_takes_no_writes_any_more() {
     let (old, new) = (PostgresServer::start(), PostgresServer::start());
-    let switch = Switch::to(old.port());
-    let url = old.url();
-    let url = url.replace(&old.port().to_string(), &switch.port().to_string());
+    let address = Proxy::to(old.port());
+    let url = address.through(&old.url());
     // It makes the table there.
     shown(PostgresStore::connect(&new.url()).await);
     let pool = PgPoolOptions::new().max_connections(2);
@@ -224,11 +223,11 @@ async fn a_store_leaves_a_server_that_takes_no_writes_any_more() {
         (PostgresStore::builder(&url), 0),
         (PostgresStore::from_pool(pool), 1),
     ] {
-        switch.turn(old.port());
+        address.lead_to(old.port());
         let locks = LockFactory::new(shown(builder.connect().await));
         let lock = locks.create_lock("k").ttl(Duration::from_secs(2));
         shown(shown(lock.acquire().await).release().await);
-        switch.turn(new.port());
+        address.lead_to(new.port());
         let mut admin = connection(&old.url()).await;
         let read_only = |on: &str| format!("ALTER SYSTEM SET default_transaction_read_only = {on}");
         execute(&mut admin, read_only("on")).await;
@@ -254,7 +253,7 @@ async fn a_store_leaves_a_server_that_takes_no_writes_any_more() {
         shown(guard.release().await);
 
         // With nowhere to go it says that nothing was done.
-        switch.turn(old.port());
+        address.lead_to(old.port());
         execute(&mut connection(&new.url()).await, read_only("on")).await;
         execute(&mut connection(&new.url()).await, "SELECT pg_reload_conf()").await;
         soon("both only read", async {

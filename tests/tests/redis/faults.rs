@@ -3,8 +3,7 @@
 use std::time::{Duration, Instant};
 
 use tests::servers::redis::Server;
-use tests::{Proxy, eventually, soon};
-use tests::{dropping, eventually, soon, unknown};
+use tests::{Proxy, dropping, eventually, soon, unknown};
 use verrou::drivers::RedisStore;
 use verrou::store::{
     AcquireRequest, Acquired, AdoptRequest, Adopted, InspectRequest, LockStore, Owner,
