@@ -69,15 +69,15 @@ pub(crate) fn released(hold: &Hold) {
     );
 }
 
-/// The lease ended while the guard lived: by the local deadline, or because the store does not know it any more.
-pub(crate) fn lost(hold: &Hold, store_knows: bool) {
+/// The lease ended while the guard lived: by the local deadline, or `gone` from the store before it.
+pub(crate) fn lost(hold: &Hold, gone: bool) {
     let held = hold.held_for();
     let (store, key, token) = (
         &hold.registered.name,
         Shown(hold.key.key()),
         hold.token.get(),
     );
-    if store_knows {
+    if gone {
         tracing::warn!(
             target: "verrou",
             doubt = "lease_gone", %store, %key, token, ?held,
@@ -142,16 +142,11 @@ pub(crate) fn release_given_up(
 }
 
 /// A grant has no greater token than an earlier one of its key.
-pub(crate) fn token_did_not_rise(
-    registered: &Registered,
-    key: &StoredKey,
-    token: FencingToken,
-    last: FencingToken,
-) {
+pub(crate) fn token_did_not_rise(hold: &Hold, last: FencingToken) {
     tracing::warn!(
         target: "verrou",
         doubt = "token_not_risen",
-        store = %registered.name, key = %Shown(key.key()), token = token.get(), last = last.get(),
+        store = %hold.registered.name, key = %Shown(hold.key.key()), token = hold.token.get(), last = last.get(),
         "fencing token did not rise: the store has lost its data and its clock is behind; the resource rejects this holder"
     );
 }

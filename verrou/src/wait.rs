@@ -366,11 +366,6 @@ impl Acquisition {
                 .before(self.terms.margin())
                 .has_passed()
             {
-                if registered.has_io
-                    && let Some(last) = registered.last_tokens.granted(key, token)
-                {
-                    observe::token_did_not_rise(registered, key, token, last);
-                }
                 let grant = Grant {
                     key: key.clone(),
                     owner,
@@ -467,7 +462,13 @@ impl<'a> Won<'a> {
             self.loss.polled_until(Moment::now());
             keeper::watch(&hold);
         }
-        self.holds.push(hold);
+        self.holds.push(Arc::clone(&hold));
+        let registered = &hold.registered;
+        if registered.has_io
+            && let Some(last) = registered.last_tokens.granted(&hold.key, hold.token)
+        {
+            observe::token_did_not_rise(&hold, last);
+        }
     }
 
     /// All are won: from here on the caller has them.
