@@ -16,7 +16,6 @@ pub mod secrets;
 pub mod servers;
 pub mod several;
 pub mod site;
-mod switch;
 pub mod unknown;
 
 use std::path::{Path, PathBuf};
@@ -28,7 +27,6 @@ pub use process::Process;
 pub use proxy::{Link, Proxy};
 pub use resource::Resource;
 pub use site::Site;
-pub use switch::Switch;
 
 /// No condition of a test takes longer; a test that reaches it has found a hang.
 pub const DEADLINE: Duration = Duration::from_secs(60);

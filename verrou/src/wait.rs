@@ -462,12 +462,11 @@ impl<'a> Won<'a> {
             self.loss.polled_until(Moment::now());
             keeper::watch(&hold);
         }
-        self.holds.push(Arc::clone(&hold));
-        let registered = &hold.registered;
-        if registered.has_io
-            && let Some(last) = registered.last_tokens.granted(&hold.key, hold.token)
+        self.holds.push(hold);
+        if let Some(hold) = self.holds.last().filter(|hold| hold.registered.has_io)
+            && let Some(last) = hold.registered.last_tokens.granted(&hold.key, hold.token)
         {
-            observe::token_did_not_rise(&hold, last);
+            observe::token_did_not_rise(hold, last);
         }
     }
 
