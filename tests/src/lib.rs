@@ -4,6 +4,8 @@
 #[cfg(target_os = "linux")]
 pub mod clock_shim;
 mod cycling;
+pub mod dropping;
+pub mod handover;
 pub mod history;
 #[cfg(target_os = "linux")]
 pub mod matrix;
@@ -12,7 +14,9 @@ pub mod proxy;
 mod resource;
 pub mod secrets;
 pub mod servers;
+pub mod several;
 pub mod site;
+pub mod unknown;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};

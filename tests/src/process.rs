@@ -3,7 +3,7 @@
 use std::process::Stdio;
 
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
-use tokio::process::{Child, ChildStdout, Command};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
 use crate::{DEADLINE, soon};
 
@@ -11,6 +11,7 @@ use crate::{DEADLINE, soon};
 #[derive(Debug)]
 pub struct Process {
     child: Child,
+    input: Option<ChildStdin>,
     lines: Lines<BufReader<ChildStdout>>,
 }
 
@@ -23,6 +24,7 @@ impl Process {
     pub fn start(worker: &str, arguments: &[&str]) -> Self {
         let command = Command::new(worker)
             .args(arguments)
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
             .spawn();
@@ -31,6 +33,7 @@ impl Process {
             panic!("no output of {worker}")
         };
         Self {
+            input: child.stdin.take(),
             child,
             lines: BufReader::new(stdout).lines(),
         }
@@ -61,17 +64,31 @@ impl Process {
             .unwrap_or_default()
     }
 
+    /// The number of the process, as `inspect` shows it of a holder.
+    ///
+    /// # Panics
+    /// If it is gone.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        match self.child.id() {
+            Some(pid) => pid,
+            None => panic!("the process is gone"),
+        }
+    }
+
+    /// Ends its input: a worker that only waits for that ends in order.
+    pub fn ends_input(&mut self) {
+        self.input = None;
+    }
+
     /// Sends `signal` to it, as `kill -SIGNAL`.
     ///
     /// # Panics
     /// If it is gone.
     pub fn signal(&self, signal: rustix::process::Signal) {
-        let pid = self
-            .child
-            .id()
-            .and_then(|pid| rustix::process::Pid::from_raw(i32::try_from(pid).ok()?));
-        let Some(pid) = pid else {
-            panic!("the process is gone")
+        let pid = i32::try_from(self.pid()).ok();
+        let Some(pid) = pid.and_then(rustix::process::Pid::from_raw) else {
+            panic!("the process has no number")
         };
         if let Err(error) = rustix::process::kill_process(pid, signal) {
             panic!("cannot signal the process: {error}");

@@ -61,6 +61,8 @@ pub struct Proxy {
 #[derive(Clone, Copy, Debug)]
 struct State {
     link: Link,
+    /// Where new connections lead.
+    target: u16,
     /// How often it was cut: a connection does not live through one, however short.
     cuts: u64,
 }
@@ -100,10 +102,14 @@ impl Proxy {
         };
         let port = listener.local_addr()?.port();
         let link = Link::Open;
-        let (state, seen) = watch::channel(State { link, cuts: 0 });
+        let (state, seen) = watch::channel(State {
+            link,
+            target,
+            cuts: 0,
+        });
         let (leash, released) = oneshot::channel();
         let shared = Arc::new(Shared::default());
-        let serving = serve(listener, target, seen, shared.clone());
+        let serving = serve(listener, seen, shared.clone());
         let thread = std::thread::Builder::new().name("proxy".to_owned());
         let thread = thread.spawn(move || {
             runtime.block_on(async {
@@ -138,6 +144,11 @@ impl Proxy {
         let (direct, through) = (format!(":{}", self.target), format!(":{}", self.port));
         assert!(url.contains(&direct), "the URL names another port");
         url.replacen(&direct, &through, 1)
+    }
+
+    /// Leads new connections to another port; those that are there stay, as after a failover that moves a name.
+    pub fn lead_to(&self, port: u16) {
+        self.state.send_modify(|state| state.target = port);
     }
 
     /// What it does from now on.
@@ -183,12 +194,7 @@ impl Drop for Proxy {
     }
 }
 
-async fn serve(
-    listener: TcpListener,
-    target: u16,
-    state: watch::Receiver<State>,
-    shared: Arc<Shared>,
-) {
+async fn serve(listener: TcpListener, state: watch::Receiver<State>, shared: Arc<Shared>) {
     loop {
         let Ok((client, _)) = listener.accept().await else {
             // Out of descriptors, or a client that has gone already.
@@ -207,7 +213,7 @@ async fn serve(
             let mut cut = state.clone();
             tokio::select! {
                 _ = cut.wait_for(|state| state.cuts != begun.cuts) => {}
-                _ = pass(client, target, state, &shared) => {}
+                _ = pass(client, begun.target, state, &shared) => {}
             }
             shared.open.fetch_sub(1, Ordering::SeqCst);
         });

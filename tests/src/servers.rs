@@ -1,5 +1,7 @@
 //! Private servers on free ports of the loopback, with data of their own, that never outlive the test process.
 
+#[cfg(target_os = "linux")]
+pub mod clock;
 pub mod mariadb;
 pub mod postgres;
 pub mod redis;

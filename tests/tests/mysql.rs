@@ -11,6 +11,8 @@ mod connect;
 mod faults;
 #[path = "mysql/load.rs"]
 mod load;
+#[path = "mysql/processes.rs"]
+mod processes;
 
 use std::time::Duration;
 

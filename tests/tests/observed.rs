@@ -146,7 +146,10 @@ async fn a_failed_release_after_a_body_that_ended_is_one_warning() {
         warnings[0].contains("cause=refused by a fault of the test"),
         "{warnings:?}"
     );
-    assert_eq!(counted("verrou_release_failures_total", "release", ""), 1);
+    assert_eq!(
+        counted("verrou_release_failures_total", "release", "a-label"),
+        1
+    );
 }
 
 #[tokio::test]
@@ -240,6 +243,27 @@ fn the_page_lists_every_metric_and_no_other() {
             );
         }
     }
+}
+
+#[test]
+fn the_page_lists_every_doubt_and_no_other() {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../verrou/src/");
+    let read = |file: &str| std::fs::read_to_string(format!("{root}{file}")).unwrap();
+    let (page, source) = (read("docs/observing.md"), read("observe.rs"));
+    let named: BTreeSet<_> = source
+        .split("doubt = \"")
+        .skip(1)
+        .map(|rest| rest.split('"').next().unwrap())
+        .collect();
+    let section = page.split("# Doubts").nth(1).unwrap();
+    let listed: BTreeSet<_> = section
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
+        .take_while(|name| !name.starts_with("verrou_"))
+        .filter(|name| *name != "doubt")
+        .collect();
+    assert_eq!(listed, named);
+    assert!(named.len() >= 9, "{named:?}");
 }
 
 /// The owners of all rows, as SQLite has them.

@@ -1,7 +1,10 @@
-//! Pages: what is promised, which driver to choose, how to test, what can be observed, how to write a driver, why things are as they are.
+//! Pages: what is promised, how a token protects a resource, which driver to choose, how to test, what can be observed, how to write a driver, why things are as they are.
 
 #[doc = include_str!("docs/guarantees.md")]
 pub mod guarantees {}
+
+#[doc = include_str!("docs/fencing.md")]
+pub mod fencing {}
 
 #[doc = include_str!("docs/choosing_a_driver.md")]
 pub mod choosing_a_driver {}

@@ -4,6 +4,8 @@
 mod memory;
 #[cfg(feature = "mysql")]
 mod mysql;
+#[cfg(any(feature = "mysql", feature = "postgres", feature = "redis"))]
+mod pace;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(feature = "redis")]

@@ -225,15 +225,12 @@ impl LockGuard {
 
     /// Releases after the body has ended: its result wins, so a failure is only logged.
     pub(crate) async fn finish(self) {
-        let (registered, key) = (
-            Arc::clone(&self.first().registered),
-            self.first().key.clone(),
-        );
+        let first = Arc::clone(&self.holds[0]);
         if let Err(error) = self.release().await
             // A loss has its own event.
             && !error.is_lost()
         {
-            observe::release_failed(&registered, &key, &error);
+            observe::release_failed(&first.registered, &first.key, first.terms.label, &error);
         }
     }
 

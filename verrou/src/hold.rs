@@ -368,7 +368,7 @@ impl Hold {
     pub(crate) fn release_late(self: &Arc<Self>) {
         self.end();
         keeper::unwatch(self);
-        self.tell_loss();
+        self.tell_loss(false);
         let leaving = self.depart();
         if self.take_owed() {
             keeper::release(self, leaving);
@@ -379,13 +379,15 @@ impl Hold {
     /// the other keys of the guard go with it.
     pub(crate) fn give_up(self: &Arc<Self>, store_knows: bool) {
         keeper::unwatch(self);
+        // After the deadline it is no news that the store says so too.
+        let gone = store_knows && self.is_held();
         if !self.lose() {
             return;
         }
         if store_knows {
             self.owed.store(false, Ordering::Release);
         }
-        if self.tell_loss() {
+        if self.tell_loss(gone) {
             for kin in self.loss.kin() {
                 kin.give_up(false);
             }
@@ -397,11 +399,11 @@ impl Hold {
     }
 
     /// Logs a loss, whoever has found it; true for the first who does. The end of an instance is no news of that kind.
-    fn tell_loss(&self) -> bool {
+    fn tell_loss(&self, gone: bool) -> bool {
         let lost = self.deadline.load(Ordering::Acquire) == LOST;
         let first = lost && !self.told.swap(true, Ordering::AcqRel);
         if first && !self.registered.turnstile.is_closed() {
-            observe::lost(self);
+            observe::lost(self, gone);
         }
         first
     }

@@ -134,6 +134,7 @@ pub(crate) struct Unclaimed {
     pub(crate) owner: Owner,
     pub(crate) ttl: Duration,
     pub(crate) sent: Moment,
+    pub(crate) label: &'static str,
 }
 
 /// Polls an acquire to its end whose caller was dropped or had no answer, and releases what it won.
@@ -451,12 +452,18 @@ async fn renew(batch: Vec<Arc<Hold>>) {
     let ttls: Vec<Duration> = requests.iter().map(|request| request.ttl).collect();
     let sent = Moment::now();
     let limit = sent.after(patience);
-    let mut call = Caught(store.renew_many(requests));
+    let mut call = Caught(store.clone().renew_many(requests));
     let replies = clock::until(limit, &mut call)
         .await
         .ok()
         .flatten()
         .unwrap_or_default();
+    // A driver's and a subscriber's code: its panic must cost no lock.
+    let _ = catch_unwind(AssertUnwindSafe(|| {
+        for doubt in store.doubts() {
+            observe::doubted(&registered.name, &doubt);
+        }
+    }));
     let mut replies = replies.into_iter();
     for (hold, ttl) in batch.into_iter().zip(ttls) {
         let reply = replies.next();
@@ -507,7 +514,8 @@ async fn finish_release(
     first: Option<Boxed<Result<Reply, StoreError>>>,
 ) {
     let again = || hold.release_request(Sent::default());
-    repeat_release(&hold.registered, first, again, hold.orphaned_until()).await;
+    let (label, until) = (hold.terms.label, hold.orphaned_until());
+    repeat_release(&hold.registered, label, first, again, until).await;
     drop(leaving);
 }
 
@@ -515,13 +523,15 @@ async fn finish_release(
 async fn release_until_done(unclaimed: &Unclaimed, leaving: Option<Leaving>) {
     let again = || ReleaseRequest::new(unclaimed.key.clone(), unclaimed.owner);
     let until = Moment::now().after(unclaimed.ttl);
-    repeat_release(&unclaimed.registered, None, again, until).await;
+    let label = unclaimed.label;
+    repeat_release(&unclaimed.registered, label, None, again, until).await;
     drop(leaving);
 }
 
 /// Releases until the store has answered, or until nothing is left to release.
 async fn repeat_release(
     registered: &Arc<Registered>,
+    label: &'static str,
     mut first: Option<Boxed<Result<Reply, StoreError>>>,
     request: impl Fn() -> ReleaseRequest,
     until: Moment,
@@ -543,7 +553,7 @@ async fn repeat_release(
         let error = store_error(registered, &key, "release", &error);
         let next = Moment::now().after(pause);
         if next >= until {
-            observe::release_failed(registered, &key, &error);
+            observe::release_given_up(registered, &key, label, &error);
             // The lease is over: nothing is left that a shutdown could tell of.
             return registered.release_done(&key);
         }

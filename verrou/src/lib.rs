@@ -15,6 +15,7 @@ mod guard;
 mod hold;
 mod keeper;
 mod key;
+mod last_tokens;
 mod lock;
 mod observe;
 mod options;

@@ -477,6 +477,7 @@ async fn restore(
         owner,
         ttl,
         sent: started,
+        label: terms.label,
     };
     let abandon = |call: Option<_>| {
         if let Some(call) = call {

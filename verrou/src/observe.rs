@@ -10,7 +10,8 @@ use crate::hold::Hold;
 use crate::key::{Shown, StoredKey};
 use crate::options::Terms;
 use crate::registered::Registered;
-use crate::store::StoreError;
+use crate::store::{Doubt, StoreError};
+use crate::token::FencingToken;
 
 /// A guard was handed out.
 pub(crate) fn acquired(guard: &LockGuard, started: Moment) {
@@ -68,14 +69,27 @@ pub(crate) fn released(hold: &Hold) {
     );
 }
 
-/// The lease ended while the guard lived.
-pub(crate) fn lost(hold: &Hold) {
+/// The lease ended while the guard lived: by the local deadline, or `gone` from the store before it.
+pub(crate) fn lost(hold: &Hold, gone: bool) {
     let held = hold.held_for();
-    tracing::warn!(
-        target: "verrou",
-        store = %hold.registered.name, key = %Shown(hold.key.key()), token = hold.token.get(), ?held,
-        "lock lost: its lease ended before the guard was released"
+    let (store, key, token) = (
+        &hold.registered.name,
+        Shown(hold.key.key()),
+        hold.token.get(),
     );
+    if gone {
+        tracing::warn!(
+            target: "verrou",
+            doubt = "lease_gone", %store, %key, token, ?held,
+            "lock lost: the store does not know its lease, which should still run"
+        );
+    } else {
+        tracing::warn!(
+            target: "verrou",
+            doubt = "lease_lost", %store, %key, token, ?held,
+            "lock lost: its lease ended before the guard was released"
+        );
+    }
     count("verrou_lost_total", &hold.registered, hold.terms.label);
 }
 
@@ -97,13 +111,92 @@ pub(crate) fn renewal_failed(hold: &Hold, error: Option<&StoreError>) {
     );
 }
 
-/// A release could not be done; the key is blocked until its lease ends.
-pub(crate) fn release_failed(registered: &Registered, key: &StoredKey, error: &Error) {
+/// The release after a body failed; the keeper goes on with it.
+pub(crate) fn release_failed(
+    registered: &Registered,
+    key: &StoredKey,
+    label: &'static str,
+    error: &Error,
+) {
     tracing::warn!(
         target: "verrou",
         store = %registered.name, key = %Shown(key.key()), %error, cause = %Causes(error), "lock not released"
     );
-    count("verrou_release_failures_total", registered, "");
+    count("verrou_release_failures_total", registered, label);
+}
+
+/// A release could not be done for as long as there was something to release.
+pub(crate) fn release_given_up(
+    registered: &Registered,
+    key: &StoredKey,
+    label: &'static str,
+    error: &Error,
+) {
+    tracing::warn!(
+        target: "verrou",
+        doubt = "release_gave_up",
+        store = %registered.name, key = %Shown(key.key()), %error, cause = %Causes(error),
+        "lock not released: its key was blocked until the lease ended"
+    );
+    count("verrou_release_failures_total", registered, label);
+}
+
+/// A grant has no greater token than an earlier one of its key.
+pub(crate) fn token_did_not_rise(hold: &Hold, last: FencingToken) {
+    tracing::warn!(
+        target: "verrou",
+        doubt = "token_not_risen",
+        store = %hold.registered.name, key = %Shown(hold.key.key()), token = hold.token.get(), last = last.get(),
+        "fencing token did not rise: the store has lost its data and its clock is behind; the resource rejects this holder"
+    );
+}
+
+/// A driver has seen something about its server that may break a promise.
+pub(crate) fn doubted(store: &str, doubt: &Doubt) {
+    match doubt {
+        Doubt::ClockSetForward { by } => {
+            tracing::warn!(
+                target: "verrou",
+                doubt = "clock_stepped", %store, ?by,
+                "the store's clock was set forward: leases end too early, and a key may have had two holders; slew it instead"
+            );
+        }
+        Doubt::ClockSetBack { by } => {
+            tracing::warn!(
+                target: "verrou",
+                doubt = "clock_stepped", %store, ?by,
+                "the store's clock was set back: dead holders block their keys longer by that; slew it instead"
+            );
+        }
+        Doubt::OtherServer => {
+            tracing::warn!(
+                target: "verrou",
+                doubt = "other_server", %store,
+                "the server was started anew, or another one has taken over: what it did not keep is free, and may have two holders"
+            );
+        }
+        Doubt::MayEvict => {
+            tracing::warn!(
+                target: "verrou",
+                doubt = "may_evict", %store,
+                "the server may evict a held lock when its memory is full; set maxmemory-policy to noeviction"
+            );
+        }
+        Doubt::WeakPersistence => {
+            tracing::warn!(
+                target: "verrou",
+                doubt = "weak_persistence", %store,
+                "the server keeps no append-only file: when it restarts, every lock is free; set appendonly to yes"
+            );
+        }
+        Doubt::AsynchronousFailover => {
+            tracing::warn!(
+                target: "verrou",
+                doubt = "asynchronous_failover", %store,
+                "the server has replicas: a failover may take the last grants back, so that a key has two holders"
+            );
+        }
+    }
 }
 
 /// An instance was shut down.

@@ -10,6 +10,7 @@ use crate::clock::{self, Moment};
 use crate::error::Error;
 use crate::keeper;
 use crate::key::StoredKey;
+use crate::last_tokens::LastTokens;
 use crate::observe;
 use crate::options::LockOptions;
 use crate::store::erased::AnyStore;
@@ -39,6 +40,7 @@ pub(crate) struct Registered {
     pub(crate) holder: Arc<str>,
     pub(crate) request_timeout: Duration,
     pub(crate) turnstile: Turnstile,
+    pub(crate) last_tokens: LastTokens,
     /// The keeper has a sibling of this store, which ends when this is dropped.
     pub(crate) attended: AtomicBool,
     /// The late releases that have failed so far, for the one who shuts down.
@@ -49,6 +51,9 @@ impl Registered {
     pub(crate) fn new(name: String, store: impl LockStore) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let has_io = store.for_keeper().is_some();
+        for doubt in store.doubts() {
+            observe::doubted(&name, &doubt);
+        }
         Self {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             name,
@@ -59,6 +64,7 @@ impl Registered {
             holder: host_and_pid().into(),
             request_timeout: DEFAULT_REQUEST_TIMEOUT,
             turnstile: Turnstile::default(),
+            last_tokens: LastTokens::default(),
             attended: AtomicBool::new(false),
             unreleased: Mutex::default(),
         }

@@ -24,6 +24,7 @@
 //! A call whose connection was found dead is retried once; an engine's own transient refusals (a busy file, a
 //! serialization failure) are retried too, while the caller still waits.
 
+mod doubt;
 pub(crate) mod erased;
 
 use std::future::Future;
@@ -31,6 +32,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+pub use self::doubt::Doubt;
 use crate::error::{Cause, Outcome};
 pub use crate::key::StoredKey;
 pub use crate::owner::Owner;
@@ -130,6 +132,14 @@ pub trait LockStore: Send + Sync + 'static {
     /// What this driver can do beyond the required methods.
     fn capabilities(&self) -> Capabilities {
         Capabilities::new("custom")
+    }
+
+    /// What this store, or its sibling, has seen since this was last called that may break a promise; each occurrence once.
+    ///
+    /// Asked when the store is registered and after each [`renew_many`](Self::renew_many), so it does no I/O: what there is
+    /// to see rides on the answers of renewals, and costs no round trip of its own. By default nothing.
+    fn doubts(&self) -> Vec<Doubt> {
+        Vec::new()
     }
 
     /// A sibling of this store with connections of its own, for the thread that renews leases.

@@ -312,6 +312,7 @@ impl Acquisition {
                 owner,
                 ttl: self.terms.ttl,
                 sent,
+                label: self.terms.label,
             };
             let leaving = || {
                 Some(
@@ -462,6 +463,11 @@ impl<'a> Won<'a> {
             keeper::watch(&hold);
         }
         self.holds.push(hold);
+        if let Some(hold) = self.holds.last().filter(|hold| hold.registered.has_io)
+            && let Some(last) = hold.registered.last_tokens.granted(&hold.key, hold.token)
+        {
+            observe::token_did_not_rise(hold, last);
+        }
     }
 
     /// All are won: from here on the caller has them.

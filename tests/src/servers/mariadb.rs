@@ -40,6 +40,8 @@ pub struct MariaDb {
 struct Private {
     server: Option<Supervised>,
     arguments: Vec<String>,
+    /// As `env` takes it.
+    environment: Vec<String>,
     port: u16,
     folder: Folder,
     _sweeper: Child,
@@ -73,6 +75,15 @@ impl MariaDb {
     /// If it does not start.
     #[must_use]
     pub async fn start(options: &[&str]) -> Self {
+        Self::under(Vec::new(), options).await
+    }
+
+    /// The same, with this environment.
+    ///
+    /// # Panics
+    /// If it does not start.
+    #[must_use]
+    pub async fn under(environment: Vec<String>, options: &[&str]) -> Self {
         exit_if_skipped();
         let folder = Folder::new();
         let data = folder.file("data");
@@ -129,6 +140,7 @@ impl MariaDb {
             private: Some(Private {
                 server: None,
                 arguments,
+                environment,
                 port,
                 folder,
                 _sweeper: sweeper,
@@ -199,7 +211,9 @@ impl MariaDb {
             return;
         };
         let log = private.folder.path().join("log");
-        let mut arguments = vec![ZONE, "mariadbd"];
+        let mut arguments = vec![ZONE];
+        arguments.extend(private.environment.iter().map(String::as_str));
+        arguments.push("mariadbd");
         arguments.extend(private.arguments.iter().map(String::as_str));
         private.server = Some(Supervised::start("env", &arguments, &log));
         let started = Instant::now();

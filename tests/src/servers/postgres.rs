@@ -22,6 +22,8 @@ pub const PASSWORD_IN_URL: &str = "p%40s%3As%2Fw%25r%3Fd%23%26%3D%27%22%20s3cret
 #[derive(Debug)]
 pub struct PostgresServer {
     folder: PathBuf,
+    /// As `env` takes it.
+    environment: Vec<String>,
     port: u16,
     process: Mutex<Option<Supervised>>,
 }
@@ -70,6 +72,15 @@ impl PostgresServer {
     /// If there is no Postgres, or it does not start.
     #[must_use]
     pub fn start() -> Self {
+        Self::under(Vec::new())
+    }
+
+    /// The same, with this environment.
+    ///
+    /// # Panics
+    /// If there is no Postgres, or it does not start.
+    #[must_use]
+    pub fn under(environment: Vec<String>) -> Self {
         skip_if_asked();
         let folder = folder();
         let (data, password) = (folder.join("data"), folder.join("password"));
@@ -92,6 +103,7 @@ impl PostgresServer {
         );
         let server = Self {
             folder,
+            environment,
             port: free_port(),
             process: Mutex::new(None),
         };
@@ -114,8 +126,10 @@ impl PostgresServer {
             self.folder.join("data").display().to_string(),
             self.port.to_string(),
         );
-        let postgres = program("postgres");
-        let arguments = [
+        let postgres = program("postgres").display().to_string();
+        let mut arguments: Vec<_> = self.environment.iter().map(String::as_str).collect();
+        arguments.extend([
+            &*postgres,
             "-D",
             &data,
             "-p",
@@ -134,9 +148,9 @@ impl PostgresServer {
             "fsync=off",
             "-c",
             "log_line_prefix=%a|",
-        ];
+        ]);
         let log = self.log();
-        *self.process() = Some(start_as_server(&postgres, &arguments, &log));
+        *self.process() = Some(start_as_server(Path::new("env"), &arguments, &log));
         let started = Instant::now();
         // A connection that is refused by its password is one to a server that is up.
         while !self.answers() {

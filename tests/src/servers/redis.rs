@@ -16,6 +16,8 @@ pub struct Server {
     process: Option<Supervised>,
     port: u16,
     options: Vec<String>,
+    /// As `env` takes it.
+    environment: Vec<String>,
     password: Option<String>,
     folder: Folder,
 }
@@ -38,6 +40,18 @@ impl Server {
         server
     }
 
+    /// The same, with this environment.
+    ///
+    /// # Panics
+    /// If it does not start.
+    #[must_use]
+    pub fn under(environment: Vec<String>, options: &[&str]) -> Self {
+        let mut server = Self::described(options);
+        server.environment = environment;
+        server.restart();
+        server
+    }
+
     fn described(options: &[&str]) -> Self {
         skip_loudly();
         let password = options
@@ -49,6 +63,7 @@ impl Server {
             process: None,
             port: free_port(),
             options: options.iter().map(|option| (*option).to_owned()).collect(),
+            environment: Vec::new(),
             password,
             folder: Folder::new(),
         }
@@ -64,14 +79,12 @@ impl Server {
             self.port.to_string(),
             self.folder.path().display().to_string(),
         );
-        let mut arguments = vec!["--port", &port, "--bind", "127.0.0.1", "--dir", &folder];
+        let mut arguments: Vec<_> = self.environment.iter().map(String::as_str).collect();
+        arguments.extend(["redis-server", "--port", &port, "--bind", "127.0.0.1"]);
+        arguments.extend(["--dir", &folder]);
         arguments.extend(self.options.iter().map(String::as_str));
         let log = self.folder.file("log");
-        self.process = Some(Supervised::start(
-            "redis-server",
-            &arguments,
-            Path::new(&log),
-        ));
+        self.process = Some(Supervised::start("env", &arguments, Path::new(&log)));
         until("the server answers", || {
             self.try_ask::<String>(&["PING"]).is_ok()
         });

@@ -6,11 +6,11 @@ use std::pin::Pin;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use tests::DEADLINE;
+use tests::{DEADLINE, Folder, dropping};
 use tokio::task::JoinSet;
-use verrou::drivers::MemoryStore;
+use verrou::drivers::{MemoryStore, SqliteStore};
 use verrou::testkit::{FaultStore, Op};
-use verrou::{Error, LockFactory, LockOptions, Verrou, Wait};
+use verrou::{Error, LockFactory, LockGuard, LockOptions, Verrou, Wait};
 
 const MS: Duration = Duration::from_millis(1);
 const TTL: Duration = Duration::from_millis(300);
@@ -400,4 +400,104 @@ async fn a_call_without_an_answer_is_unknown_and_cleaned_up() {
         "{error:?}"
     );
     drop(Pin::new(&mut Box::pin(lock.acquire())).await.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_guard_or_a_future_may_be_dropped_anywhere() {
+    let memory = MemoryStore::new();
+    let (one, other) = (
+        LockFactory::new(memory.clone()),
+        LockFactory::new(memory.clone()),
+    );
+    dropping::anywhere(one, other).await;
+    assert!(memory.is_empty());
+    let folder = Folder::new();
+    let opened = async || SqliteStore::connect(&folder.sqlite()).await.unwrap();
+    let (one, other) = (
+        LockFactory::new(opened().await),
+        LockFactory::new(opened().await),
+    );
+    dropping::anywhere(one, other).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_look_may_be_dropped_at_any_poll() {
+    matrix(Op::Inspect, |locks| async move {
+        let guard = locks.create_lock("k").acquire().await?;
+        let locked = locks.create_lock("k").is_locked().await?;
+        guard.release().await.map(|()| locked)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_try_of_a_body_may_be_dropped_at_any_poll() {
+    matrix(Op::Release, |locks| async move {
+        let nap = async |_: &LockGuard| tokio::time::sleep(5 * MS).await;
+        locks.create_lock("k").try_run(nap).await
+    })
+    .await;
+}
+
+/// Nothing is remembered of a shutdown that was dropped: the next one goes on, and is whole.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shutdown_may_be_dropped_at_any_poll_and_is_begun_anew() {
+    let mut cut_in_the_middle = false;
+    for fault in [
+        Fault::Ok,
+        Fault::ErrorLost,
+        Fault::SlowBefore,
+        Fault::SlowAfter,
+    ] {
+        for io in [false, true] {
+            for polls in 0.. {
+                assert!(polls < 200, "{fault:?} does not end");
+                let memory = MemoryStore::new();
+                let store = FaultStore::new(memory.clone());
+                let store = if io { store.with_io() } else { store };
+                let verrou = Verrou::builder()
+                    .store("s", store.clone())
+                    .request_timeout(REQUEST_TIMEOUT)
+                    .build()
+                    .unwrap();
+                let guard = verrou.create_lock("guard").acquire().await.unwrap();
+                let lock = verrou.create_lock("body");
+                let body = tokio::spawn(async move {
+                    let body = lock.run(async |_| std::future::pending::<()>().await);
+                    body.await
+                });
+                tests::eventually("both are held", || memory.len() == 2).await;
+                fault.plan(&store, Op::Release);
+                let pending = cut(verrou.shutdown(), polls).await;
+                cut_in_the_middle |= pending && polls > 1;
+                store.clear();
+                verrou.shutdown().await.unwrap();
+                assert!(memory.is_empty(), "{fault:?} {io} after {polls} polls");
+                let ended = tests::soon("the body", body).await.unwrap();
+                assert!(ended.is_err(), "the body goes on");
+                let refused = verrou.create_lock("guard").acquire().await;
+                assert!(matches!(refused, Err(Error::ShutDown)));
+                drop(guard);
+                if !pending {
+                    break;
+                }
+            }
+        }
+    }
+    assert!(cut_in_the_middle);
+}
+
+/// Each `lost()` is one of its own: those that are dropped, polled or not, take nothing from the others.
+#[tokio::test]
+async fn a_wait_for_the_loss_may_be_dropped_at_any_poll() {
+    let locks = LockFactory::new(MemoryStore::new());
+    let lock = locks.create_lock("k").ttl(100 * MS).renew(false);
+    let guard = lock.acquire().await.unwrap();
+    let kept = tokio::spawn(guard.lost());
+    for polls in [0, 1, 1] {
+        assert!(cut(guard.lost(), polls).await, "lost already");
+    }
+    tests::soon("the loss", kept).await.unwrap();
+    // Of one that is lost there is nothing to wait for.
+    assert!(!cut(guard.lost(), 1).await);
 }

@@ -9,6 +9,7 @@ mod faults;
 mod guard;
 mod processes;
 mod purging;
+mod reentry;
 mod send_sync;
 mod tidy;
 mod waiting;

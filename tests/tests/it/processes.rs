@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
-use tests::{Folder, Process, Resource, soon, wall_micros};
+use tests::{Folder, Process, Resource, handover, several, soon, wall_micros};
 use verrou::drivers::SqliteStore;
 use verrou::{FencingToken, LockFactory, Wait};
 
@@ -152,4 +152,31 @@ async fn clients_an_hour_fast_and_slow_exclude_each_other() {
 async fn a_dead_client_an_hour_fast_or_slow_is_taken_over_at_its_expiry() {
     let folder = Folder::new();
     tests::clock_shim::take_over_at_expiry(WORKER, &folder.sqlite()).await;
+}
+
+#[tokio::test]
+async fn a_lock_goes_from_one_process_to_another() {
+    let folder = Folder::new();
+    let (url, locks) = (folder.sqlite(), locks(&folder).await);
+    handover::between_processes(WORKER, &url, &locks).await;
+}
+
+#[tokio::test]
+async fn a_renewal_under_way_does_nothing_to_a_lock_that_is_handed_over() {
+    let folder = Folder::new();
+    let opened = async || SqliteStore::connect(&folder.sqlite()).await.unwrap();
+    handover::with_a_renewal_under_way(opened().await, opened().await).await;
+}
+
+#[tokio::test]
+async fn the_keys_of_a_process_killed_while_it_waits_for_more_are_free_at_their_expiry() {
+    let folder = Folder::new();
+    let (url, locks) = (folder.sqlite(), locks(&folder).await);
+    several::killed_in_the_middle(WORKER, &url, &locks).await;
+}
+
+#[tokio::test]
+async fn several_keys_in_any_order_and_overlap_block_nobody_for_ever() {
+    let folder = Folder::new();
+    several::in_any_order(WORKER, &folder.sqlite()).await;
 }

@@ -7,8 +7,8 @@ use verrou::drivers::{
     RedisStore, RedisWarning, SqliteBuilder, SqliteStore,
 };
 use verrou::store::{
-    AcquireRequest, Acquired, AdoptRequest, Adopted, Capabilities, ForceReleaseRequest, Holding,
-    InspectRequest, Listed, Owner, ReleaseRequest, RenewRequest, Reply, Sent, StoreError,
+    AcquireRequest, Acquired, AdoptRequest, Adopted, Capabilities, Doubt, ForceReleaseRequest,
+    Holding, InspectRequest, Listed, Owner, ReleaseRequest, RenewRequest, Reply, Sent, StoreError,
     StoredKey, Watch,
 };
 use verrou::testkit::{Backend as _, Case, FaultStore, Op, Rule, Shared};
@@ -36,6 +36,7 @@ fn every_public_type_is_send_sync_and_unpin() {
         AdoptRequest,
         Adopted,
         Capabilities,
+        Doubt,
         Case,
         Cause,
         ConnectKind,

@@ -75,6 +75,7 @@ const LAYERS: [&[&str]; 6] = [
         "turnstile",
         "hold",
         "keeper",
+        "last_tokens",
         "call",
         "registered",
         "serialized",

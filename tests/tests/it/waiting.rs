@@ -234,54 +234,6 @@ async fn futures_poll_once<F: Future + Unpin>(mut future: F) -> bool {
 }
 
 #[tokio::test]
-async fn a_wait_for_ones_own_lock_is_reentrant_at_once() {
-    let (locks, _) = factory();
-    let lock = locks.create_lock("k").wait(Wait::Forever);
-    let inner = lock.clone();
-    lock.run(async |_guard| {
-        assert!(matches!(
-            inner.acquire().await,
-            Err(Error::Reentrant { .. })
-        ));
-        assert!(matches!(
-            inner.run(async |_| ()).await,
-            Err(Error::Reentrant { .. })
-        ));
-        assert!(matches!(
-            inner.clone().wait(Wait::Never).acquire().await,
-            Err(Error::Reentrant { .. })
-        ));
-        assert!(inner.try_acquire().await.unwrap().is_none());
-        assert!(inner.try_run(async |_| ()).await.unwrap().is_none());
-        // Joined inside the body, it is in the body.
-        let (one, other) = tokio::join!(inner.acquire(), async { 1 });
-        assert!(matches!(one, Err(Error::Reentrant { .. })) && other == 1);
-    })
-    .await
-    .unwrap();
-}
-
-#[tokio::test]
-async fn siblings_are_not_taken_for_reentrant() {
-    let (locks, _) = factory();
-    let lock = locks.create_lock("k");
-    let (one, other) = tokio::join!(
-        lock.run(async |_| tokio::time::sleep(20 * MS).await),
-        lock.run(async |_| tokio::time::sleep(20 * MS).await)
-    );
-    one.unwrap();
-    other.unwrap();
-    // A wait in a task of its own ends by its time.
-    let spawned = lock.clone().wait(Wait::For(50 * MS));
-    lock.run(async |_| {
-        let waited = tokio::spawn(spawned.acquire()).await.unwrap();
-        assert!(matches!(waited, Err(Error::Timeout { .. })));
-    })
-    .await
-    .unwrap();
-}
-
-#[tokio::test]
 async fn several_keys_are_taken_all_or_none() {
     let (here, there) = two_processes();
     let several = here.create_lock_all(["b", "a", "b"]);

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use sqlx::{AssertSqlSafe, Row as _};
 use tests::servers::mariadb::{CANARY, MariaDb, pool};
-use tests::soon;
+use tests::{Proxy, dropping, soon, unknown};
 use verrou::Outcome;
 use verrou::drivers::MySqlStore;
 use verrou::store::{AcquireRequest, Acquired, LockStore, Owner, StoreError, StoredKey};
@@ -264,4 +264,91 @@ async fn an_error_tells_no_owner_and_a_used_up_token_is_one() {
     refused(acquire().await, Outcome::NotApplied);
     change("DROP TABLE verrou_locks").await;
     refused(acquire().await, Outcome::NotApplied);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_guard_or_a_future_may_be_dropped_anywhere() {
+    let url = server().await.database("").await;
+    let one = MySqlStore::connect(&url).await.unwrap();
+    let other = MySqlStore::connect(&url).await.unwrap();
+    dropping::anywhere(LockFactory::new(one), LockFactory::new(other)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_renewal_or_release_without_an_answer_is_tried_again() {
+    let server = MariaDb::start(&[]).await;
+    let url = server.database("").await;
+    let store = MySqlStore::connect(&url).await.unwrap();
+    let other = MySqlStore::connect(&url).await.unwrap();
+    unknown::is_tried_again(
+        store,
+        other,
+        async || server.freeze().await,
+        || server.thaw(),
+    )
+    .await;
+}
+
+/// As after a failover: the address leads to the new primary, but a connection to the old one is still there.
+#[tokio::test]
+async fn a_store_leaves_a_server_that_takes_no_writes_any_more() {
+    let (old, new) = tokio::join!(MariaDb::start(&[]), MariaDb::start(&[]));
+    let read_only = async |server: &MariaDb, on: u8| {
+        server
+            .execute(&format!("SET GLOBAL read_only = {on}"))
+            .await;
+    };
+    for server in [&old, &new] {
+        server.execute("CREATE DATABASE shop").await;
+        // Those who may do everything may write all the same.
+        server
+            .execute("CREATE USER shop@'%' IDENTIFIED BY 'shop'")
+            .await;
+        server.execute("GRANT ALL ON shop.* TO shop@'%'").await;
+    }
+    let url = |port: u16| format!("mysql://shop:shop@127.0.0.1:{port}/shop");
+    let address = Proxy::to(old.port());
+    // It makes the table there.
+    let there = LockFactory::new(MySqlStore::connect(&url(new.port())).await.unwrap());
+    let from_pool = MySqlStore::from_pool(pool(&url(address.port()), 2).await);
+    // The store's own connections are given up together. Of an application's pool each call gives up the two that it tries.
+    for (builder, errors) in [
+        (MySqlStore::builder(&url(address.port())), 0),
+        (from_pool, 1),
+    ] {
+        address.lead_to(old.port());
+        let locks = LockFactory::new(builder.connect().await.unwrap());
+        let lock = locks.create_lock("k").ttl(Duration::from_secs(2));
+        lock.acquire().await.unwrap().release().await.unwrap();
+        address.lead_to(new.port());
+        read_only(&old, 1).await;
+        // Not an error that stays until somebody starts the application anew.
+        let mut answer = lock.acquire().await;
+        for _ in 0..errors {
+            if answer.is_err() {
+                answer = lock.acquire().await;
+            }
+        }
+        let guard = answer.unwrap();
+        assert!(there.create_lock("k").is_locked().await.unwrap());
+        guard.release().await.unwrap();
+
+        // With nowhere to go it says that nothing was done.
+        address.lead_to(old.port());
+        read_only(&new, 1).await;
+        let error = lock.acquire().await.unwrap_err();
+        assert!(
+            matches!(
+                &error,
+                Error::Store {
+                    outcome: Outcome::NotApplied,
+                    ..
+                }
+            ),
+            "{error:?}"
+        );
+        read_only(&old, 0).await;
+        read_only(&new, 0).await;
+        lock.acquire().await.unwrap().release().await.unwrap();
+    }
 }

@@ -100,7 +100,7 @@ async fn connections_end_with_their_store() {
     for closed in [true, false] {
         let one = LockFactory::new(shown(PostgresStore::connect(&url).await));
         let other = LockFactory::new(shown(PostgresStore::connect(&url).await));
-        let lock = one.create_lock("ended").ttl(Duration::from_millis(300));
+        let lock = one.create_lock("ended").ttl(Duration::from_millis(1500));
         let held = shown(lock.acquire().await);
         // A waiter has a listener, and a short lease has a renewal over the keeper's connection.
         let slow = Retry::new().delays(TTL, TTL);

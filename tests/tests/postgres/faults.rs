@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use sqlx::postgres::PgPoolOptions;
 use tests::servers::postgres::PostgresServer;
-use tests::soon;
+use tests::{Proxy, dropping, soon, unknown};
 use verrou::drivers::PostgresStore;
 use verrou::{Error, LockFactory, Outcome};
 
@@ -188,5 +188,97 @@ async fn a_commit_that_fails_grants_nothing() {
         execute(&mut admin, "DROP TRIGGER refusal ON deferred").await;
         let guard = shown(locks.create_lock("other").try_acquire().await);
         shown(guard.expect("nobody was granted the key").release().await);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_guard_or_a_future_may_be_dropped_anywhere() {
+    let url = PostgresServer::shared().url();
+    let one = shown(PostgresStore::connect(&url).await);
+    let other = shown(PostgresStore::connect(&url).await);
+    dropping::anywhere(LockFactory::new(one), LockFactory::new(other)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_renewal_or_release_without_an_answer_is_tried_again() {
+    let server = PostgresServer::start();
+    let store = shown(PostgresStore::connect(&server.url()).await);
+    let other = shown(PostgresStore::connect(&server.url()).await);
+    let freeze = async || server.signal(Signal::STOP);
+    unknown::is_tried_again(store, other, freeze, || server.signal(Signal::CONT)).await;
+}
+
+/// As after a failover: the address leads to the new primary, but a connection to the old one is still there.
+#[tokio::test]
+async fn a_store_leaves_a_server_that_takes_no_writes_any_more() {
+    let (old, new) = (PostgresServer::start(), PostgresServer::start());
+    let address = Proxy::to(old.port());
+    let url = address.through(&old.url());
+    // It makes the table there.
+    shown(PostgresStore::connect(&new.url()).await);
+    let pool = PgPoolOptions::new().max_connections(2);
+    let pool = pool.connect_lazy(&url).unwrap();
+    // The store's own connections are given up together. Of an application's pool each call gives up the two that it tries.
+    for (builder, errors) in [
+        (PostgresStore::builder(&url), 0),
+        (PostgresStore::from_pool(pool), 1),
+    ] {
+        address.lead_to(old.port());
+        let locks = LockFactory::new(shown(builder.connect().await));
+        let lock = locks.create_lock("k").ttl(Duration::from_secs(2));
+        shown(shown(lock.acquire().await).release().await);
+        address.lead_to(new.port());
+        let mut admin = connection(&old.url()).await;
+        let read_only = |on: &str| format!("ALTER SYSTEM SET default_transaction_read_only = {on}");
+        execute(&mut admin, read_only("on")).await;
+        execute(&mut admin, "SELECT pg_reload_conf()").await;
+        soon("a server that only reads", async {
+            let setting = "SELECT (setting = 'on')::int::bigint FROM pg_settings \
+                           WHERE name = 'default_transaction_read_only'";
+            while number(&mut connection(&old.url()).await, setting).await == 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await;
+        // Not an error that stays until somebody starts the application anew.
+        let mut answer = lock.acquire().await;
+        for _ in 0..errors {
+            if answer.is_err() {
+                answer = lock.acquire().await;
+            }
+        }
+        let guard = shown(answer);
+        let there = LockFactory::new(shown(PostgresStore::connect(&new.url()).await));
+        assert!(shown(there.create_lock("k").is_locked().await));
+        shown(guard.release().await);
+
+        // With nowhere to go it says that nothing was done.
+        address.lead_to(old.port());
+        execute(&mut connection(&new.url()).await, read_only("on")).await;
+        execute(&mut connection(&new.url()).await, "SELECT pg_reload_conf()").await;
+        soon("both only read", async {
+            loop {
+                match lock.acquire().await {
+                    Ok(guard) => shown(guard.release().await),
+                    Err(Error::Store { outcome, .. }) => {
+                        break assert_eq!(outcome, Outcome::NotApplied);
+                    }
+                    Err(other) => panic!("{other}"),
+                }
+            }
+        })
+        .await;
+        for server in [&old, &new] {
+            let mut admin = connection(&server.url()).await;
+            execute(&mut admin, "SET default_transaction_read_only = off").await;
+            execute(&mut admin, read_only("off")).await;
+            execute(&mut admin, "SELECT pg_reload_conf()").await;
+        }
+        soon("both take writes", async {
+            while lock.acquire().await.is_err() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await;
     }
 }

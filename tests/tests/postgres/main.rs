@@ -7,6 +7,7 @@ mod clocks;
 mod connecting;
 mod dropping;
 mod faults;
+mod processes;
 mod secrets;
 mod settings;
 mod sharing;

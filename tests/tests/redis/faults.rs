@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use tests::servers::redis::Server;
-use tests::{Proxy, eventually, soon};
+use tests::{Proxy, dropping, eventually, soon, unknown};
 use verrou::drivers::RedisStore;
 use verrou::store::{
     AcquireRequest, Acquired, AdoptRequest, Adopted, InspectRequest, LockStore, Owner,
@@ -397,4 +397,24 @@ async fn what_a_call_of_a_dropped_runtime_wins_is_released() {
         scope.spawn(call).join().unwrap();
     });
     is_free_soon(&server).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_guard_or_a_future_may_be_dropped_anywhere() {
+    let url = tests::servers::redis::shared_url();
+    let (one, other) = (
+        RedisStore::connect(&url).await.unwrap(),
+        RedisStore::connect(&url).await.unwrap(),
+    );
+    dropping::anywhere(LockFactory::new(one), LockFactory::new(other)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_renewal_or_release_without_an_answer_is_tried_again() {
+    let server = Server::start();
+    let (store, other) = (
+        RedisStore::connect(&server.url()).await.unwrap(),
+        RedisStore::connect(&server.url()).await.unwrap(),
+    );
+    unknown::is_tried_again(store, other, async || server.freeze(), || server.thaw()).await;
 }

@@ -1,7 +1,9 @@
 //! Processes that share a server.
 
 use tests::servers::redis::{shared_cluster, shared_url};
-use tests::{Folder, Process};
+use tests::{Folder, Process, handover, several};
+use verrou::LockFactory;
+use verrou::drivers::RedisStore;
 
 const WORKER: &str = env!("CARGO_BIN_EXE_worker");
 
@@ -35,7 +37,7 @@ async fn two_thousand_increments_in_four_processes_are_two_thousand() {
 
 #[tokio::test]
 async fn a_node_of_a_cluster_is_refused_without_the_cluster_client() {
-    let error = verrou::drivers::RedisStore::connect(&shared_cluster().urls()[0]).await;
+    let error = RedisStore::connect(&shared_cluster().urls()[0]).await;
     let error = error.unwrap_err();
     assert!(
         matches!(
@@ -47,4 +49,34 @@ async fn a_node_of_a_cluster_is_refused_without_the_cluster_client() {
         ),
         "{error}"
     );
+}
+
+async fn opened() -> (String, RedisStore) {
+    let url = shared_url();
+    let store = RedisStore::connect(&url).await.unwrap();
+    (url, store)
+}
+
+#[tokio::test]
+async fn a_lock_goes_from_one_process_to_another() {
+    let (url, store) = opened().await;
+    handover::between_processes(WORKER, &url, &LockFactory::new(store)).await;
+}
+
+#[tokio::test]
+async fn a_renewal_under_way_does_nothing_to_a_lock_that_is_handed_over() {
+    let ((_, giver), (_, taker)) = (opened().await, opened().await);
+    handover::with_a_renewal_under_way(giver, taker).await;
+}
+
+#[tokio::test]
+async fn the_keys_of_a_process_killed_while_it_waits_for_more_are_free_at_their_expiry() {
+    let (url, store) = opened().await;
+    several::killed_in_the_middle(WORKER, &url, &LockFactory::new(store)).await;
+}
+
+#[tokio::test]
+async fn several_keys_in_any_order_and_overlap_block_nobody_for_ever() {
+    let (url, _) = opened().await;
+    several::in_any_order(WORKER, &url).await;
 }

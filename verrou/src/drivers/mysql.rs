@@ -16,12 +16,14 @@ use self::connections::{Answer, Checkout, Connections, Query};
 use self::errors::Reported;
 use self::statements::{Flavour, Leases, PURGES, RENEWALS, Statements};
 use self::watcher::watcher;
+use crate::clock::Moment;
+use crate::drivers::pace::Pace;
 use crate::drivers::sql::{self, Lookout, Table};
 use crate::error::Error;
 use crate::store::{
-    AcquireRequest, Acquired, AdoptRequest, Adopted, Capabilities, ForceReleaseRequest, Holding,
-    InspectRequest, Listed, LockStore, ReleaseRequest, RenewRequest, Reply, Sent, StoreError,
-    StoredKey, Watch,
+    AcquireRequest, Acquired, AdoptRequest, Adopted, Capabilities, Doubt, ForceReleaseRequest,
+    Holding, InspectRequest, Listed, LockStore, ReleaseRequest, RenewRequest, Reply, Sent,
+    StoreError, StoredKey, Watch,
 };
 
 const DRIVER: &str = "mysql";
@@ -60,7 +62,7 @@ const PURGE_STEP: usize = 500;
 /// | | | shown by the tests |
 /// |---|---|---|
 /// | exclusion holds through | the death of any process (`kill -9`), of the server (it comes back with all leases) and of any connection; every isolation level, `sql_mode`, character set and session time zone | `mysql::clocks::a_dead_client_an_hour_fast_or_slow_is_taken_over_at_its_expiry`, `mysql::faults::a_server_that_is_frozen_or_dies_is_a_store_error_and_nothing_stays_behind`, `mysql::faults::a_killed_connection_is_replaced_and_nobody_notices`, `mysql::load::repeatable_read_and_any_mode_and_snapshots`, `mysql::load::read_committed`, `mysql::load::serializable`, `mysql::load::a_latin1_database_keeps_every_key`, `mysql::load::clients_of_other_time_zones_exclude_each_other` |
-/// | may break on | a step of the server's clock; a failover to a replica that lacks the last writes; servers of a Galera cluster or group replication that are written to at once (not tried); `innodb_flush_log_at_trx_commit` other than 1 with a power cut | not tested: power cuts, lagging replicas, clusters, and steps of the server's clock are no promise, and no test can order them |
+/// | may break on | a step of the server's clock; a failover to a replica that lacks the last writes; servers of a Galera cluster or group replication that are written to at once (not tried); `innodb_flush_log_at_trx_commit` other than 1 with a power cut | `doubts::a_step_of_the_clock_of_mariadb_is_told`; not tested: power cuts, lagging replicas and clusters, which no test can order |
 /// | the token survives | release, expiry, force release, purge and restart; the loss of the table by its floor at the server's clock | `mysql::mariadb::tokens_rise_over_a_release`, `mysql::mariadb::tokens_rise_over_an_expiry`, `mysql::mariadb::tokens_rise_over_a_force_release`, `mysql::load::a_purge_disturbs_nobody_and_no_token_falls`, `mysql::faults::a_server_that_is_frozen_or_dies_is_a_store_error_and_nothing_stays_behind`, `mysql::mariadb::a_token_is_not_behind_the_time` |
 /// | clock | the server's, as `UTC_TIMESTAMP(6)` at the start of each statement | `mysql::clocks::clients_an_hour_fast_and_slow_exclude_each_other`, `mysql::load::a_lease_outlasts_the_change_to_summer_time` |
 /// | scope | all clients of one server | `mysql::load::two_thousand_increments_in_four_processes_are_two_thousand` |
@@ -92,6 +94,7 @@ struct Inner {
     connections: Connections,
     statements: Arc<Statements>,
     flavour: Flavour,
+    pace: Arc<Pace>,
     watcher: Arc<Lookout>,
     /// A sibling leaves the watcher alone when it is closed.
     sibling: bool,
@@ -310,12 +313,17 @@ impl LockStore for MySqlStore {
         Capabilities::new(DRIVER).watch().list()
     }
 
+    fn doubts(&self) -> Vec<Doubt> {
+        self.inner.pace.take()
+    }
+
     fn for_keeper(&self) -> Option<Self> {
         Some(Self {
             inner: Arc::new(Inner {
                 connections: self.inner.connections.sibling(),
                 statements: self.inner.statements.clone(),
                 flavour: self.inner.flavour,
+                pace: self.inner.pace.clone(),
                 watcher: self.inner.watcher.clone(),
                 sibling: true,
             }),
@@ -368,20 +376,34 @@ impl Inner {
         for request in batch {
             request.sent.mark();
         }
+        let begun = Moment::now();
         let renewed = connection
             .settle(|| self.statements.renew_many(&leases))
             .await?;
+        if renewed.last_id > 0 {
+            self.heard(renewed.last_id, begun);
+        }
         if usize::try_from(renewed.found) == Ok(leases.count()) {
             return Ok(Renewed::All);
         }
         // A lease that is live now was so before, and so was renewed.
-        let live = connection
+        let begun = Moment::now();
+        let look = connection
             .settle(|| self.statements.look_many(&leases))
             .await?;
-        let live = live.rows.iter();
-        live.map(|row| Ok((column(row, 0)?, column(row, 1)?)))
-            .collect::<Result<_, _>>()
-            .map(Renewed::Only)
+        let mut live = Vec::with_capacity(batch.len());
+        for row in &look.rows {
+            match column::<i64>(row, 2)? {
+                0 => live.push((column(row, 0)?, column(row, 1)?)),
+                now => self.heard(now.unsigned_abs(), begun),
+            }
+        }
+        Ok(Renewed::Only(live))
+    }
+
+    /// The server's clock, in an answer to what was sent at `begun`.
+    fn heard(&self, micros: u64, begun: Moment) {
+        self.pace.heard(i64::try_from(micros).unwrap_or(0), begun);
     }
 }
 
@@ -520,6 +542,7 @@ impl MySqlBuilder {
                 connections,
                 statements,
                 flavour,
+                pace: Arc::default(),
                 watcher,
                 sibling: false,
             }),

@@ -13,16 +13,18 @@ use sqlx::postgres::PgRow;
 use sqlx::{PgPool, Row as _};
 
 use self::connections::{Answer, Checkout, Connections, Protocol};
-use self::failure::{failed, is_dead, is_out_of_range, is_transient, refusal};
+use self::failure::{failed, is_of_no_use, is_out_of_range, is_transient, refusal};
 use self::setup::Plan;
 use self::statements::{RENEWALS, Statement, Statements, unhex};
 use self::watcher::Watcher;
+use crate::clock::Moment;
+use crate::drivers::pace::Pace;
 use crate::drivers::sql::{self, Table};
-use crate::error::Error;
+use crate::error::{Error, Outcome};
 use crate::store::{
-    AcquireRequest, Acquired, AdoptRequest, Adopted, Capabilities, ForceReleaseRequest, Holding,
-    InspectRequest, Listed, LockStore, ReleaseRequest, RenewRequest, Reply, Sent, StoreError,
-    StoredKey, Watch,
+    AcquireRequest, Acquired, AdoptRequest, Adopted, Capabilities, Doubt, ForceReleaseRequest,
+    Holding, InspectRequest, Listed, LockStore, ReleaseRequest, RenewRequest, Reply, Sent,
+    StoreError, StoredKey, Watch,
 };
 
 const DRIVER: &str = "postgres";
@@ -78,7 +80,7 @@ const LOOKS: usize = 3;
 /// | | | shown by the tests |
 /// |---|---|---|
 /// | exclusion holds through | the death of any client (`kill -9`), a crash and restart of the server, lost connections, clients whose clocks and time zones differ | `postgres::clocks::a_dead_client_an_hour_fast_or_slow_is_taken_over_at_its_expiry`, `postgres::faults::a_server_that_freezes_or_crashes_is_an_error_in_time_and_keeps_its_locks`, `postgres::faults::a_connection_that_was_cut_is_replaced_without_a_word`, `postgres::clocks::clients_an_hour_fast_and_slow_exclude_each_other`, `postgres::settings::counts_with_odd_settings_of_the_session` |
-/// | may break on | a step of the server's clock; `fsync = off`, or `synchronous_commit = off` for the role, if the server crashes; a failover to an asynchronous standby; a restored backup; `TRUNCATE`, or deleting rows by hand | not tested: power cuts, lagging standbys, and steps of the server's clock are no promise, and no test can order them |
+/// | may break on | a step of the server's clock; `fsync = off`, or `synchronous_commit = off` for the role, if the server crashes; a failover to an asynchronous standby; a restored backup; `TRUNCATE`, or deleting rows by hand | `doubts::a_step_of_the_clock_of_postgres_is_told`, `doubts::a_row_that_is_gone_is_told`; not tested: power cuts and lagging standbys, which no test can order |
 /// | the token survives | release, expiry, force release, purge, crash and restart; the loss of the table by its floor at the server's clock | `postgres::postgres::tokens_rise_over_a_release`, `postgres::postgres::tokens_rise_over_an_expiry`, `postgres::postgres::tokens_rise_over_a_force_release`, `postgres::sharing::a_purge_while_others_cycle_costs_no_token`, `postgres::faults::a_server_that_freezes_or_crashes_is_an_error_in_time_and_keeps_its_locks`, `postgres::postgres::a_token_is_not_behind_the_time` |
 /// | clock | the server's `clock_timestamp()`, in microseconds of UTC | `postgres::clocks::clients_an_hour_fast_and_slow_exclude_each_other`, `postgres::postgres::a_token_is_not_behind_the_time` |
 /// | scope | all clients of one database | `postgres::sharing::two_thousand_increments_in_four_processes_are_two_thousand` |
@@ -108,6 +110,7 @@ struct Inner {
     connections: Connections,
     protocol: Protocol,
     statements: Arc<Statements>,
+    pace: Arc<Pace>,
     /// `None`: waiters poll.
     watcher: Option<Arc<Watcher>>,
     /// A sibling leaves the watcher alone when it is closed.
@@ -304,12 +307,17 @@ impl LockStore for PostgresStore {
         }
     }
 
+    fn doubts(&self) -> Vec<Doubt> {
+        self.inner.pace.take()
+    }
+
     fn for_keeper(&self) -> Option<Self> {
         Some(Self {
             inner: Arc::new(Inner {
                 connections: self.inner.connections.sibling(),
                 protocol: self.inner.protocol,
                 statements: self.inner.statements.clone(),
+                pace: self.inner.pace.clone(),
                 watcher: self.inner.watcher.clone(),
                 sibling: true,
             }),
@@ -352,17 +360,20 @@ impl Inner {
         for sent in sent {
             sent.mark();
         }
-        let mut lost = None;
+        let (mut lost, mut repeated) = (None, false);
         loop {
             match connection.run(&statement, self.protocol).await {
                 Ok(answer) => return Ok((answer, lost)),
                 // The statement has waited for the other one: this is no spinning.
                 Err(error) if is_transient(&error) => tokio::task::yield_now().await,
-                Err(error) if is_dead(&error) && lost.is_none() => {
-                    let error = lost.insert(failed(error)).clone();
+                Err(error) if is_of_no_use(&error) && !repeated => {
+                    repeated = true;
+                    let error = failed(error);
                     if connection.replace().await.is_err() {
                         return Err(error);
                     }
+                    // A server that takes no writes has certainly not executed it.
+                    lost = (error.outcome() == Outcome::Unknown).then_some(error);
                 }
                 Err(error) if is_out_of_range(&error) => return Err(failure::tokens_used_up()),
                 Err(error) => return Err(lost.unwrap_or_else(|| failed(error))),
@@ -376,12 +387,16 @@ impl Inner {
         batch: &[RenewRequest],
     ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
         let sent: Vec<_> = batch.iter().map(|request| &request.sent).collect();
+        let begun = Moment::now();
         let (answer, _) = self.call(&sent, self.statements.renew_many(batch)).await?;
-        answer
-            .rows
-            .iter()
-            .map(|row| Ok((bytes(row, 0)?, bytes(row, 1)?)))
-            .collect()
+        let mut renewed = Vec::with_capacity(batch.len());
+        for row in &answer.rows {
+            match column::<Option<i64>>(row, 2)? {
+                Some(now) => self.pace.heard(now, begun),
+                None => renewed.push((bytes(row, 0)?, bytes(row, 1)?)),
+            }
+        }
+        Ok(renewed)
     }
 
     /// Tells the waiters of this process; those of others are told by the statement.
@@ -532,6 +547,7 @@ impl PostgresBuilder {
                 connections,
                 protocol: self.protocol,
                 statements,
+                pace: Arc::default(),
                 watcher,
                 sibling: false,
             }),

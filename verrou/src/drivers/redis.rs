@@ -4,6 +4,7 @@ mod address;
 mod answers;
 mod connections;
 mod failure;
+mod outlook;
 mod scripts;
 mod setup;
 mod watcher;
@@ -17,18 +18,20 @@ use redis::sentinel::SentinelClient;
 use redis::{Client, ProtocolVersion, RedisError, Value};
 
 use self::address::{client_at, tuned};
-use self::answers::{acquired, adopted, holding, reply, scanned};
+use self::answers::{acquired, adopted, holding, renewed, reply, scanned};
 use self::connections::{Connections, PATIENCE, Source};
 use self::failure::{failure, is_of_no_use, outcome, store_error};
+use self::outlook::Outlook;
 use self::scripts::{Call, Names};
 use self::setup::Allowed;
 pub use self::setup::RedisWarning;
 use self::watcher::Watcher;
+use crate::clock::Moment;
 use crate::error::{Error, Outcome};
 use crate::store::{
-    AcquireRequest, Acquired, AdoptRequest, Adopted, Capabilities, ForceReleaseRequest, Holding,
-    InspectRequest, Listed, LockStore, ReleaseRequest, RenewRequest, Reply, Sent, StoreError,
-    StoredKey, Watch,
+    AcquireRequest, Acquired, AdoptRequest, Adopted, Capabilities, Doubt, ForceReleaseRequest,
+    Holding, InspectRequest, Listed, LockStore, ReleaseRequest, RenewRequest, Reply, Sent,
+    StoreError, StoredKey, Watch,
 };
 
 const DRIVER: &str = "redis";
@@ -56,7 +59,7 @@ const DEFAULT_GRACE: Duration = Duration::from_secs(600);
 /// the keys](RedisBuilder::prefix), the [time a token is remembered](RedisBuilder::token_grace), the
 /// [protocol](RedisBuilder::protocol), and what is refused otherwise: an
 /// [evicting server](RedisBuilder::allow_eviction), a [replica](RedisBuilder::allow_replica). What else weakens the locks of a
-/// server is told by [`warnings`](RedisStore::warnings).
+/// server is told by [`warnings`](RedisStore::warnings), and logged.
 ///
 /// # Statements
 /// One script for each operation, by `EVALSHA`; a server that was restarted gets it once in full. A lock is the key
@@ -71,7 +74,7 @@ const DEFAULT_GRACE: Duration = Duration::from_secs(600);
 /// | | | shown by the tests |
 /// |---|---|---|
 /// | exclusion holds through | the death of any client, a frozen server, lost connections, `SCRIPT FLUSH`; with `appendonly yes` the death of the server's process | `redis::clocks::a_dead_client_an_hour_fast_or_slow_is_taken_over_at_its_expiry`, `redis::faults::a_frozen_server_is_an_error_in_time_and_the_lock_works_afterwards`, `redis::faults::connections_that_are_killed_are_not_noticed`, `redis::faults::scripts_that_are_flushed_are_not_noticed`, `redis::faults::an_append_only_file_keeps_locks_and_tokens_over_a_crash` |
-/// | may break on | a failover or a power cut that takes the last writes back, a restart without an append-only file, `FLUSHALL`, an evicting `maxmemory-policy`, a step of the server's clock | `redis::faults::a_lock_that_vanishes_with_the_data_is_lost_and_the_next_token_is_greater`, `redis::keys::tokens_rise_over_flushall`, `redis::connecting::an_evicting_server_is_refused_unless_allowed`, `redis::connecting::weak_persistence_is_a_warning`; not tested: writes that a failover or power cut takes back, a step of the server's clock: no test can order them |
+/// | may break on | a failover or a power cut that takes the last writes back, a restart without an append-only file, `FLUSHALL`, an evicting `maxmemory-policy`, a step of the server's clock | `redis::faults::a_lock_that_vanishes_with_the_data_is_lost_and_the_next_token_is_greater`, `redis::keys::tokens_rise_over_flushall`, `redis::connecting::an_evicting_server_is_refused_unless_allowed`, `redis::connecting::weak_persistence_is_a_warning`, `doubts::a_step_of_the_clock_of_redis_is_told`, `doubts::a_policy_that_evicts_is_told_also_when_it_is_set_later`, `doubts::a_server_that_was_started_anew_is_told_and_so_is_the_lease_that_went_with_it`; not tested: writes that a failover or power cut takes back: no test can order them |
 /// | the token survives | release, expiry and force release; a restart, a flush and a failover by its floor at the server's clock, unless that is set back by more than the grace | `redis::resp3::tokens_rise_over_a_release`, `redis::resp3::tokens_rise_over_an_expiry`, `redis::resp3::tokens_rise_over_a_force_release`, `redis::faults::a_lock_that_vanishes_with_the_data_is_lost_and_the_next_token_is_greater`, `redis::keys::tokens_rise_over_flushall`, `redis::topologies::a_store_follows_the_sentinels_to_the_new_primary` |
 /// | clock | the server's wall clock | `redis::clocks::clients_an_hour_fast_and_slow_exclude_each_other`, `redis::resp3::a_token_is_not_behind_the_time` |
 /// | scope | who uses the same server and database, with the same prefix | `redis::processes::two_thousand_increments_in_four_processes_are_two_thousand`, `redis::connecting::databases_of_one_server_are_apart`, `redis::keys::stores_with_other_prefixes_do_not_meet` |
@@ -104,6 +107,7 @@ struct Inner {
     names: Arc<Names>,
     watcher: Arc<Watcher>,
     warnings: Arc<[RedisWarning]>,
+    outlook: Arc<Outlook>,
     /// Whether those who wait can be told.
     wakes: bool,
     /// A sibling leaves the watcher alone when it is closed.
@@ -176,7 +180,7 @@ impl LockStore for RedisStore {
         let inner = &*self.inner;
         let call = inner.names.renew(&request);
         let patience = patience(request.ttl);
-        reply(&inner.call(&request.sent, &call, patience).await?)
+        Ok(renewed(&inner.call(&request.sent, &call, patience).await?)?.0)
     }
 
     async fn adopt(&self, request: AdoptRequest) -> Result<Adopted, StoreError> {
@@ -216,7 +220,7 @@ impl LockStore for RedisStore {
 
     async fn renew_many(&self, requests: Vec<RenewRequest>) -> Vec<Result<Reply, StoreError>> {
         let inner = &*self.inner;
-        if inner.connections.is_cluster() || requests.len() < 2 {
+        if inner.connections.is_cluster() {
             let renewals = requests.into_iter().map(|request| self.renew(request));
             return together(renewals.collect()).await;
         }
@@ -230,11 +234,22 @@ impl LockStore for RedisStore {
             .map(|request| inner.names.renew(request))
             .collect();
         let sent: Vec<&Sent> = requests.iter().map(|request| &request.sent).collect();
+        let begun = Moment::now();
         match inner.call_all(&sent, &calls, patience).await {
-            Ok(answers) => answers
-                .into_iter()
-                .map(|answer| answer.and_then(|answer| reply(&answer)))
-                .collect(),
+            Ok(answers) => {
+                let answers: Vec<_> = answers
+                    .into_iter()
+                    .map(|answer| answer.and_then(|answer| renewed(&answer)))
+                    .collect();
+                // Those of one round trip say nothing new.
+                if let Some(Ok((_, now))) = answers.first() {
+                    inner.outlook.heard(*now, begun);
+                }
+                let replies = answers.into_iter();
+                replies
+                    .map(|answer| answer.map(|(reply, _)| reply))
+                    .collect()
+            }
             Err(error) => requests.iter().map(|_| Err(error.clone())).collect(),
         }
     }
@@ -294,6 +309,10 @@ impl LockStore for RedisStore {
         capabilities
     }
 
+    fn doubts(&self) -> Vec<Doubt> {
+        self.inner.outlook.take()
+    }
+
     fn for_keeper(&self) -> Option<Self> {
         let inner = &*self.inner;
         Some(Self {
@@ -302,6 +321,7 @@ impl LockStore for RedisStore {
                 names: inner.names.clone(),
                 watcher: inner.watcher.clone(),
                 warnings: inner.warnings.clone(),
+                outlook: inner.outlook.clone(),
                 wakes: inner.wakes,
                 sibling: true,
             }),
@@ -359,19 +379,26 @@ impl Inner {
         }
     }
 
-    /// Several scripts in one round trip, each with its own answer, in order.
+    /// Several scripts in one round trip, each with its own answer, in order. What the server says of itself rides on it
+    /// when it is time.
     async fn call_all(
         &self,
         sent: &[&Sent],
         calls: &[Call],
         patience: Duration,
     ) -> Result<Vec<Result<Value, StoreError>>, StoreError> {
-        let by_hash = || calls.iter().map(Call::by_hash).collect();
+        let commands = |link: &connections::Link| {
+            let look = self
+                .outlook
+                .is_due(link.number())
+                .then(|| redis::cmd("INFO"));
+            calls.iter().map(Call::by_hash).chain(look).collect()
+        };
         // Whether an earlier attempt may have been executed.
         let mut in_doubt = false;
         let mut link = self.connections.checkout(patience).await?;
         sent.iter().for_each(|sent| sent.mark());
-        let answers = match link.commands(by_hash()).await {
+        let mut answers = match link.commands(commands(&link)).await {
             Ok(answers) => answers,
             Err(error) => {
                 let Some(doubt) = self.may_repeat(&link, &error) else {
@@ -379,10 +406,16 @@ impl Inner {
                 };
                 link = self.another(patience, doubt).await?;
                 in_doubt = doubt;
-                let answers = link.commands(by_hash()).await;
+                let answers = link.commands(commands(&link)).await;
                 answers.map_err(|error| self.failed(&link, &error, doubt))?
             }
         };
+        if answers.len() > calls.len()
+            && let Some(Ok(info)) = answers.pop()
+            && let Some(info) = setup::text(info)
+        {
+            self.outlook.looked(link.number(), &info);
+        }
         let mut settled = Vec::with_capacity(answers.len());
         for (call, answer) in calls.iter().zip(answers) {
             let answer = match answer {
@@ -571,7 +604,7 @@ impl RedisBuilder {
         };
         let connections = Connections::new(source, self.connect_timeout);
         let limit = self.connect_timeout;
-        let warnings = setup::check(&connections, &self.prefix, self.allowed, limit).await?;
+        let checked = setup::check(&connections, &self.prefix, self.allowed, limit).await?;
         let wakes = connections.can_listen(&names.channel(0)).await;
         let watcher = Watcher::new(connections.sibling(), &names);
         Ok(RedisStore {
@@ -579,7 +612,8 @@ impl RedisBuilder {
                 connections,
                 names,
                 watcher: Arc::new(watcher),
-                warnings: warnings.into(),
+                warnings: checked.warnings.into(),
+                outlook: Arc::new(checked.outlook),
                 wakes,
                 sibling: false,
             }),

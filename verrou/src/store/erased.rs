@@ -7,9 +7,9 @@ use std::sync::Arc;
 use crate::sabotage::Bug;
 
 use super::{
-    AcquireRequest, Acquired, AdoptRequest, Adopted, Capabilities, ForceReleaseRequest, Holding,
-    InspectRequest, Listed, LockStore, ReleaseRequest, RenewRequest, Reply, StoreError, StoredKey,
-    Watch,
+    AcquireRequest, Acquired, AdoptRequest, Adopted, Capabilities, Doubt, ForceReleaseRequest,
+    Holding, InspectRequest, Listed, LockStore, ReleaseRequest, RenewRequest, Reply, StoreError,
+    StoredKey, Watch,
 };
 
 /// A store call that owns all it needs, so that it can be polled to its end on another thread.
@@ -43,6 +43,7 @@ pub(crate) trait DynStore: Send + Sync + 'static {
     fn close(self: Arc<Self>) -> Boxed<()>;
     fn watch(&self, key: &StoredKey) -> Watch;
     fn capabilities(&self) -> Capabilities;
+    fn doubts(&self) -> Vec<Doubt>;
     fn for_keeper(&self) -> Option<AnyStore>;
 }
 
@@ -119,6 +120,10 @@ impl<S: LockStore> DynStore for S {
 
     fn capabilities(&self) -> Capabilities {
         LockStore::capabilities(self)
+    }
+
+    fn doubts(&self) -> Vec<Doubt> {
+        LockStore::doubts(self)
     }
 
     fn for_keeper(&self) -> Option<AnyStore> {

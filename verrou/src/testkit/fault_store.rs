@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use super::faults::{Fault, Op, Plan, Rule, pause};
 use crate::store::{
-    AcquireRequest, Acquired, AdoptRequest, Adopted, Capabilities, ForceReleaseRequest, Holding,
-    InspectRequest, Listed, LockStore, ReleaseRequest, RenewRequest, Reply, Sent, StoreError,
-    StoredKey, Watch,
+    AcquireRequest, Acquired, AdoptRequest, Adopted, Capabilities, Doubt, ForceReleaseRequest,
+    Holding, InspectRequest, Listed, LockStore, ReleaseRequest, RenewRequest, Reply, Sent,
+    StoreError, StoredKey, Watch,
 };
 
 /// A store over another one, whose calls fail as told, and are counted.
@@ -297,6 +297,10 @@ impl<S: LockStore> LockStore for FaultStore<S> {
 
     fn capabilities(&self) -> Capabilities {
         self.inner.capabilities()
+    }
+
+    fn doubts(&self) -> Vec<Doubt> {
+        self.inner.doubts()
     }
 
     fn for_keeper(&self) -> Option<Self> {

@@ -10,7 +10,7 @@ use sqlx::{ConnectOptions as _, Connection as _, Either, Executor as _, MySql, M
 use tokio::runtime::{Handle, Id};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::errors::{Reported, failed, is_dead, is_transient};
+use super::errors::{Reported, failed, is_dead, is_of_no_use, is_transient};
 use crate::clock::Moment;
 use crate::store::StoreError;
 
@@ -311,26 +311,31 @@ impl Checkout {
     pub(super) async fn run(&mut self, query: Query) -> Result<Answer, sqlx::Error> {
         self.in_flight = true;
         let result = run(self.connection()?, query).await;
-        self.in_flight = result.as_ref().is_err_and(is_dead);
+        self.in_flight = result.as_ref().is_err_and(is_of_no_use);
         result
     }
 
     /// Executes `statement`, made afresh for each attempt, until no other transaction is in the way, and once more if
-    /// the connection turns out to be dead. Every statement of a lock may be executed twice.
+    /// the connection turns out to be of no use. Every statement of a lock may be executed twice.
     pub(super) async fn settle(
         &mut self,
         mut statement: impl FnMut() -> Query,
     ) -> Result<Answer, StoreError> {
-        let mut repeated = false;
+        // `repeated` if what went out may have been executed; a server that takes no writes has certainly not done it.
+        let (mut again, mut repeated) = (false, false);
         loop {
             match self.run(statement()).await {
                 Ok(answer) => return Ok(Answer { repeated, ..answer }),
                 Err(error) if is_transient(&error) => tokio::task::yield_now().await,
-                Err(error) if is_dead(&error) && !repeated => {
-                    repeated = true;
-                    // What went out may have been executed, whatever is wrong now.
-                    let reopened = self.reopen().await;
-                    reopened.map_err(|error| StoreError::unknown(Reported::new(&error)))?;
+                Err(error) if is_of_no_use(&error) && !again => {
+                    again = true;
+                    repeated = is_dead(&error);
+                    if let Err(why) = self.reopen().await {
+                        return Err(match repeated {
+                            true => StoreError::unknown(Reported::new(&why)),
+                            false => failed(&error),
+                        });
+                    }
                 }
                 Err(error) if repeated => return Err(StoreError::unknown(Reported::new(&error))),
                 Err(error) => return Err(failed(&error)),

@@ -56,7 +56,7 @@ pub(super) fn is_transient(error: &sqlx::Error) -> bool {
     matches!(number(error), Some(1213 | 1205 | 1020))
 }
 
-/// The connection is of no use any more.
+/// The connection has ended.
 ///
 /// A server says why before it closes one: it shuts down, it was told to, or the connection was idle for too long; 1317 is the
 /// same for one query. 1243: it does not know what was prepared, so another server has taken over behind a proxy. 2000 to 2999
@@ -77,6 +77,16 @@ pub(super) fn is_dead(error: &sqlx::Error) -> bool {
     }
 }
 
+/// The connection is dead, or leads to a server that takes no writes any more: another one may lead to the new primary.
+pub(super) fn is_of_no_use(error: &sqlx::Error) -> bool {
+    is_dead(error) || number(error).is_some_and(is_read_only)
+}
+
+/// The options `--read-only` and `--innodb-read-only`; a read-only transaction.
+fn is_read_only(number: u16) -> bool {
+    matches!(number, 1290 | 1792 | 1836 | 1874)
+}
+
 /// Judges a call that failed after it was sent.
 pub(super) fn failed(error: &sqlx::Error) -> StoreError {
     let reported = Reported::new(error);
@@ -95,8 +105,7 @@ pub(super) fn judged(error: &sqlx::Error) -> Error {
         Some(1045 | 1130 | 1251 | 1698 | 2061) => ConnectKind::Credentials,
         // A right to the database, a table, a column; to do what only an administrator may.
         Some(1044 | 1142 | 1143 | 1227 | 1370) => ConnectKind::Rights,
-        // The options --read-only and --innodb-read-only; a read-only transaction.
-        Some(1290 | 1792 | 1836 | 1874) => ConnectKind::ReadOnly,
+        Some(number) if is_read_only(number) => ConnectKind::ReadOnly,
         // No such database, none chosen.
         Some(1046 | 1049) => ConnectKind::NotAStore,
         // No such column or table; the statements are right, so the table is not.

@@ -188,13 +188,14 @@ impl Statements {
             .bind(request.owner.as_bytes().to_vec())
     }
 
-    /// Renews what is held of `leases`, at most [`RENEWALS`], and locks the rows in the order of their keys.
+    /// Renews what is held of `leases`, at most [`RENEWALS`], and locks the rows in the order of their keys. The server's clock
+    /// comes back with the count of rows, as the number that was inserted last; none does if there was nothing to renew.
     pub(super) fn renew_many(&self, leases: &Leases) -> Query {
         let size = padded(leases.0.len());
         let times = |text: &str, between: &str| vec![text; size].join(between);
         let text = format!(
             // Without the index, the rows of everybody would be locked, in an order of the server's.
-            "UPDATE {} FORCE INDEX (PRIMARY) SET `expiry` = GREATEST(`expiry`, {NOW} + CASE {} END) \
+            "UPDATE {} FORCE INDEX (PRIMARY) SET `expiry` = GREATEST(`expiry`, LAST_INSERT_ID({NOW}) + CASE {} END) \
              WHERE ({}) AND `expiry` > {NOW}",
             self.quoted,
             times("WHEN `key` = ? AND `owner` = ? THEN CAST(? AS SIGNED)", " "),
@@ -210,11 +211,12 @@ impl Statements {
         query
     }
 
-    /// Key and owner of those of `leases` that are live.
+    /// Key and owner of those of `leases` that are live, and a row of the server's clock.
     pub(super) fn look_many(&self, leases: &Leases) -> Query {
         let size = padded(leases.0.len());
         let text = format!(
-            "SELECT `key`, `owner` FROM {} WHERE `key` IN ({}) AND `owner` IS NOT NULL AND `expiry` > {NOW}",
+            "SELECT `key`, `owner`, 0 FROM {} WHERE `key` IN ({}) AND `owner` IS NOT NULL AND `expiry` > {NOW} \
+             UNION ALL SELECT '', '', {NOW}",
             self.quoted,
             vec!["?"; size].join(", "),
         );

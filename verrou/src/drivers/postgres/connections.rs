@@ -9,7 +9,7 @@ use sqlx::{ConnectOptions as _, Connection as _, Either, Executor as _, PgPool};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::failure::{is_dead, no_runtime};
+use super::failure::{is_of_no_use, no_runtime};
 use super::statements::Statement;
 use crate::clock::Moment;
 
@@ -221,7 +221,7 @@ impl Lane {
         .await
     }
 
-    /// Replaces a connection that was found dead. Those that idle have most likely died with it.
+    /// Replaces a connection that is of no use. Those that idle are most likely like it.
     async fn replace(mut self) -> Result<Self, sqlx::Error> {
         self.connection = None;
         let dead = std::mem::take(&mut self.lanes.state().idle);
@@ -274,7 +274,7 @@ pub(super) struct Answer {
 }
 
 impl Checkout {
-    /// Executes one statement to its end. The connection is closed if this is dropped on the way, or finds it dead.
+    /// Executes one statement to its end. The connection is closed if this is dropped on the way, or finds it of no use.
     pub(super) async fn run(
         &mut self,
         statement: &Statement,
@@ -282,11 +282,11 @@ impl Checkout {
     ) -> Result<Answer, sqlx::Error> {
         self.in_flight = true;
         let result = run(self.connection()?, statement, protocol).await;
-        self.in_flight = matches!(&result, Err(error) if is_dead(error));
+        self.in_flight = result.as_ref().is_err_and(is_of_no_use);
         result
     }
 
-    /// Another connection in place of this one, which is dead.
+    /// Another connection in place of this one, which is of no use.
     ///
     /// The call was sent, so no timer may be in here: a pool's check-out, which has one, is a task of the pool's runtime.
     pub(super) async fn replace(&mut self) -> Result<(), sqlx::Error> {

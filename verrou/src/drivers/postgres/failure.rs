@@ -49,7 +49,7 @@ pub(super) fn is_transient(error: &sqlx::Error) -> bool {
     matches!(code(error), Some("40001" | "40P01" | "55P03"))
 }
 
-/// The connection is of no more use.
+/// The connection has ended.
 pub(super) fn is_dead(error: &sqlx::Error) -> bool {
     match server(error) {
         // A pooler that has lost its server says so in class 08.
@@ -65,6 +65,11 @@ pub(super) fn is_dead(error: &sqlx::Error) -> bool {
                 | sqlx::Error::WorkerCrashed
         ),
     }
+}
+
+/// The connection is dead, or leads to a server that takes no writes any more: another one may lead to the new primary.
+pub(super) fn is_of_no_use(error: &sqlx::Error) -> bool {
+    is_dead(error) || code(error) == Some("25006")
 }
 
 /// Judges a call that failed after it was sent.

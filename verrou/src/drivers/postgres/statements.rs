@@ -219,15 +219,17 @@ impl Statements {
                 "UPDATE {t} SET expiry = greatest(expiry, {NOW} + $3::bigint) \
                  WHERE key = $1::bytea AND owner = $2::bytea AND expiry > {NOW}"
             )),
-            // Two statements that lock the same rows in one order never wait for each other in a circle.
+            // Two statements that lock the same rows in one order never wait for each other in a circle. The last row is the
+            // clock alone: it is there also if no lease is.
             renew_many: sql(format!(
                 "WITH own AS (SELECT l.key, r.owner, r.ttl FROM {t} AS l, (\
                  SELECT u.key, u.owner, max(u.ttl) AS ttl \
                  FROM unnest($1::bytea[], $2::bytea[], $3::bigint[]) AS u(key, owner, ttl) GROUP BY 1, 2) AS r \
-                 WHERE l.key = r.key AND l.owner = r.owner ORDER BY l.key FOR UPDATE OF l) \
-                 UPDATE {t} AS l SET expiry = greatest(l.expiry, {NOW} + own.ttl) FROM own \
+                 WHERE l.key = r.key AND l.owner = r.owner ORDER BY l.key FOR UPDATE OF l), \
+                 renewed AS (UPDATE {t} AS l SET expiry = greatest(l.expiry, {NOW} + own.ttl) FROM own \
                  WHERE l.key = own.key AND l.owner = own.owner AND l.expiry > {NOW} \
-                 RETURNING encode(l.key, 'hex'), encode(l.owner, 'hex')"
+                 RETURNING encode(l.key, 'hex') AS key, encode(l.owner, 'hex') AS owner) \
+                 SELECT key, owner, NULL::bigint FROM renewed UNION ALL SELECT NULL, NULL, {NOW}"
             )),
             adopt: sql(format!(
                 "UPDATE {t} SET owner = $3::bytea, holder = $4::bytea, \
@@ -318,7 +320,7 @@ impl Statements {
             .number(micros(request.ttl))
     }
 
-    /// Answers key and owner of each that was renewed. At most [`RENEWALS`].
+    /// Answers key and owner of each that was renewed, and last the server's clock. At most [`RENEWALS`].
     pub(super) fn renew_many(&self, requests: &[RenewRequest]) -> Statement {
         Statement::new(&self.renew_many)
             .many_bytes(

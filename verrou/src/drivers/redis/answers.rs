@@ -52,6 +52,25 @@ pub(super) fn reply(answer: &Value) -> Result<Reply, StoreError> {
     }
 }
 
+/// The answer to a renewal, and the server's clock in microseconds.
+pub(super) fn renewed(answer: &Value) -> Result<(Reply, i64), StoreError> {
+    let Value::Array(parts) = answer else {
+        return Err(no_answer());
+    };
+    let [done, seconds, micros] = parts.as_slice() else {
+        return Err(no_answer());
+    };
+    let now = clock(seconds, micros).and_then(|now| i64::try_from(now).ok());
+    Ok((reply(done)?, now.ok_or_else(no_answer)?))
+}
+
+/// The answer of TIME, in microseconds.
+fn clock(seconds: &Value, micros: &Value) -> Option<u64> {
+    number(seconds)?
+        .checked_mul(1_000_000)?
+        .checked_add(number(micros)?)
+}
+
 fn number(value: &Value) -> Option<u64> {
     match value {
         Value::BulkString(digits) => std::str::from_utf8(digits).ok()?.parse().ok(),
@@ -100,10 +119,7 @@ pub(super) fn holding(answer: Value) -> Result<Option<Holding>, StoreError> {
     let (token, granted) = parts.split_once(':').ok_or_else(no_answer)?;
     let token = token.parse().ok().and_then(FencingToken::new);
     let granted: u64 = granted.parse().map_err(|_| no_answer())?;
-    let now = number(seconds)
-        .zip(number(micros))
-        .map(|(seconds, micros)| seconds * 1_000_000 + micros)
-        .ok_or_else(no_answer)?;
+    let now = clock(seconds, micros).ok_or_else(no_answer)?;
     Ok(Some(Holding::new(
         holder.get(1..).unwrap_or_default(),
         token.ok_or_else(no_answer)?,

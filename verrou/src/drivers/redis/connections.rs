@@ -439,6 +439,11 @@ impl Drop for Occupied {
 }
 
 impl Link {
+    /// Tells it from the others of this store.
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
+
     fn is_stale(&self, patience: Duration) -> bool {
         let health = self.health();
         health.given_up || (health.owed > 0 && health.since.elapsed() > patience)

@@ -82,8 +82,22 @@ fn lacks_right(error: &RedisError) -> bool {
         })
 }
 
+/// Before Redis 7 the refusal of a write in a script has no code of its own, and comes in the text.
+fn is_read_only(error: &RedisError) -> bool {
+    match error.kind() {
+        ErrorKind::Server(ServerErrorKind::ReadOnly) => true,
+        ErrorKind::Server(ServerErrorKind::ResponseError) => error
+            .detail()
+            .is_some_and(|detail| detail.contains("-READONLY ")),
+        _ => false,
+    }
+}
+
 /// The error code of an answer of the server, if it is one.
 fn server_code(error: &RedisError) -> Option<String> {
+    if is_read_only(error) {
+        return Some("READONLY".to_owned());
+    }
     let code = match error.kind() {
         ErrorKind::Server(_) | ErrorKind::Extension => error.code()?,
         _ => return None,
@@ -122,7 +136,8 @@ pub(super) fn is_unknown_script(error: &RedisError) -> bool {
 pub(super) fn is_of_no_use(error: &RedisError) -> bool {
     match error.kind() {
         ErrorKind::Io | ErrorKind::Parse | ErrorKind::ClusterConnectionNotFound => true,
-        ErrorKind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown) => true,
+        ErrorKind::Server(ServerErrorKind::MasterDown) => true,
+        _ if is_read_only(error) => true,
         _ => error.is_unrecoverable_error(),
     }
 }

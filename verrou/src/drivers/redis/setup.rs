@@ -6,6 +6,7 @@ use redis::Value;
 
 use super::connections::{Connections, Link, NoLink, PATIENCE};
 use super::failure::{self, connect_error, failure, refused};
+use super::outlook::Outlook;
 use super::scripts::{self, Names};
 use crate::error::{ConnectKind, Error};
 use crate::store::{AcquireRequest, Owner, ReleaseRequest, StoredKey};
@@ -15,7 +16,8 @@ const OLDEST: u32 = 6;
 
 /// Something about the server that breaks a promise in some fault, though not in daily work.
 ///
-/// The driver logs nothing; [`RedisStore::warnings`](super::RedisStore::warnings) has what it found.
+/// [`RedisStore::warnings`](super::RedisStore::warnings) has what was found at the start; what comes later is logged, like this, as
+/// [doubts](crate::store::Doubt).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum RedisWarning {
@@ -54,13 +56,19 @@ pub(super) struct Allowed {
     pub(super) eviction: bool,
 }
 
+/// What was found of a server that can keep locks.
+pub(super) struct Checked {
+    pub(super) warnings: Vec<RedisWarning>,
+    pub(super) outlook: Outlook,
+}
+
 /// Looks whether the server can keep locks, within `limit`.
 pub(super) async fn check(
     connections: &Connections,
     prefix: &str,
     allowed: Allowed,
     limit: Duration,
-) -> Result<Vec<RedisWarning>, Error> {
+) -> Result<Checked, Error> {
     match tokio::time::timeout(limit, checks(connections, prefix, allowed)).await {
         Ok(checked) => checked,
         Err(_) => Err(refused(
@@ -74,7 +82,7 @@ async fn checks(
     connections: &Connections,
     prefix: &str,
     allowed: Allowed,
-) -> Result<Vec<RedisWarning>, Error> {
+) -> Result<Checked, Error> {
     let link = match connections.checkout(PATIENCE).await {
         Ok(link) => link,
         // The handshake is user, password and database.
@@ -88,8 +96,9 @@ async fn checks(
         Err(NoLink::Ours(failure)) => return Err(refused(ConnectKind::Unreachable, failure)),
     };
     let mut warnings = Vec::new();
-    for info in infos(&link, connections.is_cluster()).await? {
-        for warning in judge(&info, connections.is_cluster(), allowed)? {
+    let infos = infos(&link, connections.is_cluster()).await?;
+    for info in &infos {
+        for warning in judge(info, connections.is_cluster(), allowed)? {
             if !warnings.contains(&warning) {
                 warnings.push(warning);
             }
@@ -98,7 +107,10 @@ async fn checks(
     if !warnings.contains(&RedisWarning::Replica) {
         probe(&link, connections.is_cluster(), prefix).await?;
     }
-    Ok(warnings)
+    Ok(Checked {
+        outlook: Outlook::new(&infos, &warnings),
+        warnings,
+    })
 }
 
 /// What the server, or each primary of a cluster, says of itself.
@@ -128,7 +140,7 @@ fn no_redis() -> Error {
     )
 }
 
-fn text(value: Value) -> Option<String> {
+pub(super) fn text(value: Value) -> Option<String> {
     match value {
         Value::BulkString(bytes) => String::from_utf8(bytes).ok(),
         Value::VerbatimString { text, .. } | Value::SimpleString(text) => Some(text),
@@ -136,12 +148,34 @@ fn text(value: Value) -> Option<String> {
     }
 }
 
+/// A field of an INFO.
+pub(super) fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
+    info.lines()
+        .find_map(|line| line.trim_end().strip_prefix(name)?.strip_prefix(':'))
+}
+
+/// What one server's INFO tells against it.
+pub(super) fn warnings(info: &str) -> Vec<RedisWarning> {
+    let is = |name: &str, test: fn(&str) -> bool| field(info, name).is_some_and(test);
+    let mut warnings = Vec::new();
+    if is("role", |role| role == "slave") {
+        warnings.push(RedisWarning::Replica);
+    }
+    if is("maxmemory_policy", |policy| policy != "noeviction") {
+        warnings.push(RedisWarning::Eviction);
+    }
+    if is("aof_enabled", |enabled| enabled == "0") {
+        warnings.push(RedisWarning::WeakPersistence);
+    }
+    if is("connected_slaves", |count| count != "0") {
+        warnings.push(RedisWarning::AsynchronousFailover);
+    }
+    warnings
+}
+
 /// What one server's INFO means for its locks.
 fn judge(info: &str, clustered: bool, allowed: Allowed) -> Result<Vec<RedisWarning>, Error> {
-    let field = |name: &str| {
-        info.lines()
-            .find_map(|line| line.trim_end().strip_prefix(name)?.strip_prefix(':'))
-    };
+    let field = |name: &str| field(info, name);
     let version = field("redis_version").ok_or_else(no_redis)?;
     let major = version.split('.').next().and_then(|text| text.parse().ok());
     let unsupported = |text: &str| Err(refused(ConnectKind::Unsupported, failure(text)));
@@ -162,31 +196,19 @@ fn judge(info: &str, clustered: bool, allowed: Allowed) -> Result<Vec<RedisWarni
         }
         _ => {}
     }
-    let mut warnings = Vec::new();
-    if field("role") == Some("slave") {
-        if !allowed.replica {
-            return Err(refused(
-                ConnectKind::ReadOnly,
-                failure(
-                    "it is a replica; connect to the primary, or `allow_replica(true)` to look only",
-                ),
-            ));
-        }
-        warnings.push(RedisWarning::Replica);
+    let warnings = warnings(info);
+    if warnings.contains(&RedisWarning::Replica) && !allowed.replica {
+        return Err(refused(
+            ConnectKind::ReadOnly,
+            failure(
+                "it is a replica; connect to the primary, or `allow_replica(true)` to look only",
+            ),
+        ));
     }
-    if field("maxmemory_policy").is_some_and(|policy| policy != "noeviction") {
-        if !allowed.eviction {
-            return unsupported(
-                "its `maxmemory-policy` may evict held locks; set `noeviction`, or `allow_eviction(true)`",
-            );
-        }
-        warnings.push(RedisWarning::Eviction);
-    }
-    if field("aof_enabled") == Some("0") {
-        warnings.push(RedisWarning::WeakPersistence);
-    }
-    if field("connected_slaves").is_some_and(|count| count != "0") {
-        warnings.push(RedisWarning::AsynchronousFailover);
+    if warnings.contains(&RedisWarning::Eviction) && !allowed.eviction {
+        return unsupported(
+            "its `maxmemory-policy` may evict held locks; set `noeviction`, or `allow_eviction(true)`",
+        );
     }
     Ok(warnings)
 }
