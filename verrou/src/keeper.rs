@@ -347,6 +347,7 @@ async fn attend() {
         {
             let end = idle_since.get_or_insert(now).after(IDLE);
             if end <= now && Keeper::lock().stop_if_idle() {
+                observe::keeper_ended();
                 return;
             }
             next = end;

@@ -208,6 +208,11 @@ pub(crate) fn shut_down(registered: &Registered, emptied: bool) {
     }
 }
 
+/// The keeper's thread had nothing left to do.
+pub(crate) fn keeper_ended() {
+    tracing::debug!(target: "verrou", "keeper ended: there is nothing left to keep; the next lease starts it again");
+}
+
 /// The keeper's thread could not be started.
 pub(crate) fn no_keeper(error: &std::io::Error) {
     tracing::error!(target: "verrou", %error, "the thread that renews leases could not be started; they end on time");

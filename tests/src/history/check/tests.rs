@@ -226,7 +226,10 @@ fn a_wait_that_is_too_long_or_has_no_end_is_found() {
 fn an_error_without_a_cause_is_found() {
     let failed = failure(0, 2, Fail::Unknown, 10 * SECOND, 10 * SECOND + 500 * MS);
     // A process that has just begun is given some time.
-    assert_eq!(finds(&[failed.clone()], &undisturbed()), [""; 0]);
+    assert_eq!(
+        finds(std::slice::from_ref(&failed), &undisturbed()),
+        [""; 0]
+    );
     let before = guard(0, 1, 5, 8 * SECOND, 8 * SECOND + 100 * MS);
     let finds = |failed: Attempt, circumstances: &Circumstances| {
         finds(&[before.clone(), failed], circumstances)
