@@ -248,7 +248,13 @@ fn has_test(file: &Path, name: &str) -> bool {
             .iter()
             .any(|line| line.starts_with("#[test]") || line.starts_with("#[tokio::test"));
         (function && behind) || *line == format!("{name}:")
-    })
+    }) || is_case_of_each_driver(&text, name)
+}
+
+/// Whether a macro makes a module of this name, with a test for each driver.
+fn is_case_of_each_driver(text: &str, name: &str) -> bool {
+    let text: String = text.split_whitespace().collect();
+    text.contains(&format!("each!({name}:")) || text.contains(&format!("mod{name}{{$(#[test]"))
 }
 
 /// Whether there is a test of this name: the binary, the modules, the function.
@@ -317,9 +323,71 @@ fn every_cell_of_the_drivers_tables_names_its_tests_and_they_exist() {
             }
         }
     }
+    assert!(!is_a_test("outages::links::no_such_case"));
     assert!(!is_a_test("redis::clocks::no_such_test"));
     assert!(!is_a_test(
         "redis::no_such_suite::tokens_rise_over_a_release"
     ));
     assert!(!is_a_test("it::tidy::has_test"));
+}
+
+#[test]
+fn every_promise_names_its_tests_and_checks_and_they_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |file: &str| std::fs::read_to_string(root.join(file)).unwrap();
+    let (page, checks) = (
+        read("../verrou/src/docs/guarantees.md"),
+        read("src/history/check.rs"),
+    );
+    let rows: Vec<_> = page
+        .lines()
+        .skip_while(|line| !line.ends_with("| shown by |"))
+        .skip(2)
+        .take_while(|line| line.starts_with('|'))
+        .collect();
+    for promise in 1..=7 {
+        assert!(
+            rows.iter()
+                .any(|row| row.starts_with(&format!("| G{promise}: "))),
+            "G{promise} is not shown"
+        );
+    }
+    let mut named = 0;
+    for row in rows {
+        let (_, shown) = row.trim_end_matches([' ', '|']).rsplit_once(" | ").unwrap();
+        let mut tests = 0;
+        for name in shown.split('`').skip(1).step_by(2) {
+            if name.contains("::") {
+                assert!(is_a_test(name), "there is no test `{name}`");
+                tests += 1;
+            } else if name.contains(' ') || matches!(name, "exclusion" | "tokens") {
+                let line = format!("//! | `{name}` |");
+                assert!(checks.contains(&line), "there is no check `{name}`");
+            } else if !name.starts_with(char::is_uppercase) {
+                assert!(
+                    page.contains(&format!("`{name}`")),
+                    "there is no cell `{name}`"
+                );
+            }
+        }
+        assert!(tests > 0, "`{row}` names no test");
+        named += tests;
+    }
+    assert!(named > 50, "{named} tests were looked for");
+    // The cells of the page are those of the matrix.
+    let cells = page
+        .lines()
+        .skip_while(|line| !line.starts_with("| cell |"))
+        .skip(2)
+        .take_while(|line| line.starts_with('|'))
+        .filter_map(|line| line.split(" | ").next())
+        .flat_map(|cell| cell.split('`').skip(1).step_by(2));
+    let mut cells: Vec<_> = cells.collect();
+    let mut faults: Vec<_> = tests::matrix::Fault::ALL
+        .iter()
+        .map(|fault| fault.name())
+        .collect();
+    cells.sort_unstable();
+    faults.sort_unstable();
+    assert_eq!(cells, faults);
 }
