@@ -8,16 +8,27 @@
     reason = "a test may fail loudly, and says which seeds it had"
 )]
 
+use std::io::Write as _;
 use std::path::Path;
 
 use tests::matrix::report::Report;
 use tests::matrix::{Cell, Driver, Fault, Stand};
+use tests::servers::is_skipped;
 use tokio::sync::Semaphore;
 
 /// Two drivers at a time: bounds of time are checked, and the machine may be small.
 static TURNS: Semaphore = Semaphore::const_new(2);
 
 async fn every_fault_on(driver: Driver) {
+    if is_skipped(driver.name()) {
+        // Past the capture of the test harness.
+        let said = format!(
+            "SKIPPED: the matrix on {}, as VERROU_TEST_SKIP says\n",
+            driver.name()
+        );
+        let _ = std::io::stderr().write_all(said.as_bytes());
+        return;
+    }
     let _turn = TURNS.acquire().await.unwrap();
     let load = Path::new(env!("CARGO_BIN_EXE_load"));
     let mut stand = Stand::start(driver).await;
