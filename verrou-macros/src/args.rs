@@ -5,7 +5,7 @@ use std::time::Duration;
 use proc_macro2::{Ident, Span, TokenStream, TokenTree};
 use syn::ext::IdentExt as _;
 use syn::parse::{ParseStream, Parser as _};
-use syn::{Expr, ExprLit, Lit, LitStr, Path, Token};
+use syn::{Expr, ExprLit, Lit, LitStr, Path, Token, UnOp};
 
 use crate::duration;
 use crate::errors::{Errors, listed, nearest};
@@ -49,6 +49,8 @@ pub(crate) struct Args {
     pub(crate) guard: Option<Ident>,
     pub(crate) verrou: Option<Expr>,
     pub(crate) krate: Option<Path>,
+    /// The names of the options in the order in which they stand, also of those that are wrong.
+    names: Vec<Ident>,
 }
 
 pub(crate) struct Key {
@@ -100,12 +102,11 @@ impl Args {
                 format_args!("`#[locked]` needs a key, {KEY_HELP}"),
             );
         }
-        let mut seen: Vec<String> = Vec::new();
         while !input.is_empty() {
             if ends_here::<LitStr>(input) {
-                self.key(input, !seen.is_empty(), errors);
+                self.key(input, errors);
             } else if let Some(name) = option_name(input) {
-                self.assignment(&name, &mut seen, input, errors);
+                self.assignment(&name, input, errors);
             } else {
                 reject(input, errors);
             }
@@ -119,7 +120,7 @@ impl Args {
             }
         }
         let nameless = self.keys.is_empty() && errors.is_empty();
-        if nameless && !seen.is_empty() {
+        if nameless && !self.names.is_empty() {
             errors.push(
                 Span::call_site(),
                 format_args!("`#[locked]` needs a key, {KEY_HELP}"),
@@ -128,11 +129,11 @@ impl Args {
         self.check_together(errors);
     }
 
-    fn key(&mut self, input: ParseStream<'_>, late: bool, errors: &mut Errors) {
+    fn key(&mut self, input: ParseStream<'_>, errors: &mut Errors) {
         let Ok(literal) = input.parse::<LitStr>() else {
             return reject(input, errors);
         };
-        if late {
+        if !self.names.is_empty() {
             errors.push(literal.span(), "lock keys come before the options");
         }
         let value = literal.value();
@@ -150,26 +151,21 @@ impl Args {
     }
 
     /// `name = value`, or a name that lacks its value; `input` stands before the name.
-    fn assignment(
-        &mut self,
-        name: &Ident,
-        seen: &mut Vec<String>,
-        input: ParseStream<'_>,
-        errors: &mut Errors,
-    ) {
+    fn assignment(&mut self, name: &Ident, input: ParseStream<'_>, errors: &mut Errors) {
         let _ = input.call(Ident::parse_any);
         let text = name.to_string();
         let known = OPTIONS.iter().find(|(option, _)| *option == text);
+        let first = !self.names.contains(name);
         if known.is_none() {
             unknown_option(name, errors);
-        } else if seen.contains(&text) {
+        } else if !first {
             errors.push(
                 name.span(),
                 format_args!("the option `{text}` is given twice"),
             );
         }
-        let fresh = known.is_some() && !seen.contains(&text);
-        seen.push(text.clone());
+        let fresh = known.is_some() && first;
+        self.names.push(name.clone());
 
         if input.parse::<Token![=]>().is_err() || input.is_empty() || input.peek(Token![,]) {
             if let Some((_, example)) = known {
@@ -218,9 +214,9 @@ impl Args {
                 });
             }
             "on_lost" => self.on_lost = on_lost(&value, errors),
-            "when" => self.when = Some(value),
+            "when" => self.when = when(value, errors),
             "guard" => self.guard = guard(&value, errors),
-            "verrou" => self.verrou = Some(value),
+            "verrou" => self.verrou = verrou(value, errors),
             _ => {}
         }
     }
@@ -245,12 +241,48 @@ impl Args {
                 format_args!("`max_hold` is shorter than the `min_hold` of {min_hold:?}"),
             );
         }
-        if let (Some(_), Some(guard)) = (&self.when, &self.guard) {
+        if let (Some(Time::Literal(max_hold, span)), Some(Time::Literal(ttl, _))) =
+            (&self.max_hold, &self.ttl)
+            && max_hold >= ttl
+            && self.renew.as_ref().is_some_and(is_false)
+            && self.guard.is_none()
+        {
             errors.push(
-                guard.span(),
+                *span,
+                format_args!("`max_hold` has no meaning here: with `renew = false` the lock ends after its `ttl` of {ttl:?}; remove one of the two"),
+            );
+        }
+        if self.when.is_some() && self.guard.is_some() {
+            errors.push(
+                self.later("when", "guard"),
                 "`guard` cannot be used with `when`: there is no guard when the body runs without the lock; remove one of the two",
             );
         }
+        if matches!(self.wait, Some(Waiting::Never)) {
+            for (option, given) in [
+                ("attempts", self.attempts.is_some()),
+                ("delay", self.delay.is_some()),
+            ] {
+                if given {
+                    errors.push(
+                        self.later("wait", option),
+                        format_args!("`{option}` has no meaning with `wait = never`, which asks once; remove one of the two"),
+                    );
+                }
+            }
+        } else if self.delay.is_some() && self.attempts.as_ref().is_some_and(is_one) {
+            errors.push(
+                self.later("attempts", "delay"),
+                "`delay` has no meaning with `attempts = 1`, after which nothing is tried again; remove one of the two",
+            );
+        }
+    }
+
+    /// The place of that one of the two options that stands last.
+    fn later(&self, one: &str, other: &str) -> Span {
+        let either = |name: &&Ident| *name == one || *name == other;
+        let name = self.names.iter().rfind(either);
+        name.map_or_else(Span::call_site, Ident::span)
     }
 }
 
@@ -318,6 +350,19 @@ fn literal(value: &Expr) -> Option<&Lit> {
     }
 }
 
+fn is_false(value: &Expr) -> bool {
+    matches!(literal(value), Some(Lit::Bool(value)) if !value.value)
+}
+
+fn is_one(value: &Expr) -> bool {
+    matches!(literal(value), Some(Lit::Int(number)) if number.base10_digits() == "1")
+}
+
+/// `-5`: no option takes it, and rustc would speak of an operator that a `Duration` lacks.
+fn is_negative(value: &Expr) -> bool {
+    matches!(value, Expr::Unary(unary) if matches!(unary.op, UnOp::Neg(_)) && literal(&unary.expr).is_some())
+}
+
 fn store(value: &Expr, errors: &mut Errors) -> Option<LitStr> {
     match literal(value) {
         Some(Lit::Str(name)) if name.value().is_empty() => {
@@ -337,6 +382,7 @@ fn store(value: &Expr, errors: &mut Errors) -> Option<LitStr> {
 
 fn time(option: &str, value: Expr, errors: &mut Errors) -> Option<Time> {
     let message = match literal(&value) {
+        None if is_negative(&value) => with_unit(option, ""),
         None => return Some(Time::Expr(value)),
         Some(Lit::Str(text)) => match duration::parse(option, &text.value()) {
             Ok(duration) => return Some(Time::Literal(duration, text.span())),
@@ -374,8 +420,33 @@ fn renew(value: Expr, errors: &mut Errors) -> Option<Expr> {
     }
 }
 
+fn when(value: Expr, errors: &mut Errors) -> Option<Expr> {
+    match literal(&value) {
+        None | Some(Lit::Bool(_)) => Some(value),
+        Some(_) => {
+            errors.push_at(
+                value,
+                "`when` takes a condition, as in `when = amount > 0`",
+            );
+            None
+        }
+    }
+}
+
+fn verrou(value: Expr, errors: &mut Errors) -> Option<Expr> {
+    if literal(&value).is_none() {
+        return Some(value);
+    }
+    errors.push_at(
+        value,
+        "`verrou` takes an instance, as in `verrou = &self.verrou`; a store of an instance is named by `store = \"redis\"`",
+    );
+    None
+}
+
 fn attempts(value: Expr, errors: &mut Errors) -> Option<Expr> {
     let message = match literal(&value) {
+        None if is_negative(&value) => "`attempts` takes a number from 1 to 4294967295",
         None => return Some(value),
         Some(Lit::Int(number)) => match number.base10_parse::<u32>() {
             Ok(0) => "0 attempts would never ask the store; give at least 1",

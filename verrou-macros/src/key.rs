@@ -7,7 +7,7 @@ use syn::parse::{ParseStream, Parser as _};
 use syn::{Expr, LitStr, Path, Token};
 
 use crate::errors::{Errors, listed, nearest};
-use crate::render::{private, step, value};
+use crate::render::{capacity, private, step, value};
 use crate::template::{self, Piece, Placeholder, Template};
 
 pub(crate) fn key(arguments: TokenStream) -> TokenStream {
@@ -19,7 +19,7 @@ pub(crate) fn key(arguments: TokenStream) -> TokenStream {
             errors.push_error(error);
             // Of the right type, so that the code around it goes on type-checking.
             let private = private(None);
-            quote_spanned!(Span::mixed_site()=> #private::Key::finish(#private::Key::new()))
+            quote_spanned!(Span::mixed_site()=> #private::Key::finish(#private::Key::with_capacity(0)))
         }
     };
     if errors.is_empty() {
@@ -125,8 +125,9 @@ impl Arguments {
         let values = self.values.iter().map(|(_, value)| value);
         let bound = (0..self.values.len()).map(|position| self.bound(position));
         // A `match`, so that each value is evaluated once and its temporaries live as long as it is used.
+        let capacity = capacity(&self.template);
         quote_spanned! {site=> {
-            let mut __verrou_key = #private::Key::new();
+            let mut __verrou_key = #private::Key::with_capacity(#capacity);
             match (#(&(#values),)*) {
                 (#(#bound,)*) => { #(#steps)* }
             }

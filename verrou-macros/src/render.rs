@@ -8,7 +8,7 @@ use syn::ext::IdentExt as _;
 use crate::args::Key;
 use crate::errors::{Errors, listed, nearest};
 use crate::function::{AsyncTrait, Function, Name};
-use crate::template::{Piece, Placeholder};
+use crate::template::{Piece, Placeholder, Template};
 
 /// What the key can name.
 pub(crate) struct Scope {
@@ -108,15 +108,37 @@ pub(crate) fn render(
                     return None;
                 };
                 let value = value(placeholder, ident, &key.literal, errors)?;
-                Some(step(placeholder, &value, private))
+                let mut tokens = step(placeholder, &value, private);
+                if placeholder.fields.is_empty() {
+                    tokens.extend(way_to_the_argument(ident, &key.literal));
+                }
+                Some(tokens)
             }
         })
         .collect();
+    let capacity = capacity(&key.template);
     quote_spanned! {Span::mixed_site()=> {
-        let mut __verrou_key = #private::Key::new();
+        let mut __verrou_key = #private::Key::with_capacity(#capacity);
         #(#steps)*
         __verrou_key
     }}
+}
+
+/// Room for the text, and in each placeholder for the longest number or a UUID: then a key is one allocation.
+pub(crate) fn capacity(template: &Template) -> usize {
+    let room = |piece: &Piece| match piece {
+        Piece::Text(text) => text.len(),
+        Piece::Value(_) => 40,
+    };
+    template.pieces.iter().map(room).sum()
+}
+
+/// The argument's name at the place of the literal, where an editor looks for what a placeholder stands for. What is
+/// rendered has the place of the parameter instead, for the sake of the messages.
+fn way_to_the_argument(argument: &Ident, literal: &LitStr) -> TokenStream {
+    let mut argument = argument.clone();
+    argument.set_span(literal.span().resolved_at(argument.span()));
+    quote_spanned!(Span::mixed_site()=> let _ = &#argument;)
 }
 
 pub(crate) fn step(

@@ -4,11 +4,13 @@
 //! heads therefore stand on short lines of their own; a change here means reading those fixtures again.
 
 use std::fmt::{self, Display, Write};
-use std::future::Future;
+use std::future::{Future, ready};
+use std::pin::Pin;
 
 pub use crate::body::Body as Hold;
 pub use crate::error::Error;
 use crate::guard::LockGuard;
+use crate::lock::Lock;
 pub use crate::options::{LockOptions, OnLost, Wait};
 use crate::registry::Verrou;
 pub use crate::scope::current;
@@ -23,25 +25,40 @@ pub fn given(verrou: &Verrou) -> Result<Verrou, Error> {
 
 /// Acquires what the templates have rendered to. Reads in which bodies it is called, so it is called inside of the poll.
 ///
+/// In a box, because it is larger than most bodies, and would make the future of every locked function that large.
+///
 /// # Errors
 /// As [`Lock::acquire`](crate::Lock::acquire), those of `verrou` and of the keys, and an unknown store.
 pub fn acquire<const N: usize>(
     verrou: Result<Verrou, Error>,
-    store: Option<&'static str>,
+    store: Option<&str>,
     options: LockOptions,
     keys: [Key; N],
-) -> impl Future<Output = Result<LockGuard, Error>> + Send + use<N> {
-    let acquiring = (|| {
-        let verrou = verrou?;
-        let keys: Result<Vec<String>, Error> = keys.into_iter().map(Key::finish).collect();
-        let keys = keys?;
-        let lock = match store {
-            Some(name) => verrou.store(name)?.create_lock_all(keys),
-            None => verrou.create_lock_all(keys),
-        };
-        Ok(lock.options(options).acquire())
-    })();
-    async move { acquiring?.await }
+) -> Acquiring {
+    match lock(verrou, store, keys) {
+        Ok(lock) => Box::pin(lock.options(options).acquire()),
+        Err(error) => Box::pin(ready(Err(error))),
+    }
+}
+
+type Acquiring = Pin<Box<dyn Future<Output = Result<LockGuard, Error>> + Send>>;
+
+fn lock<const N: usize>(
+    verrou: Result<Verrou, Error>,
+    store: Option<&str>,
+    keys: [Key; N],
+) -> Result<Lock, Error> {
+    let verrou = verrou?;
+    let named = store.map(|name| verrou.store(name)).transpose()?;
+    let store = named.as_ref().unwrap_or_else(|| verrou.default_store());
+    let mut keys = keys.into_iter().map(Key::finish);
+    if keys.len() == 1
+        && let Some(key) = keys.next()
+    {
+        return Ok(store.create_lock(key?));
+    }
+    let keys: Result<Vec<String>, Error> = keys.collect();
+    Ok(store.create_lock_all(keys?))
 }
 
 /// Polls `body` while the lock is held; just so with `when = false`.
@@ -122,7 +139,7 @@ impl<E> Skip for Result<(), E> {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be part of a lock key",
     label = "`{Self}` does not implement `Display`",
-    note = "name one of its fields, as in `<arg.id>`, or pass a value that can be written"
+    note = "name one of its fields, as in `<arg.id>`, or pass what one of its methods gives: `.display()` of a path, the inside of an `Option`"
 )]
 pub trait KeyPart {
     fn write(&self, out: &mut dyn Write) -> fmt::Result;
@@ -155,11 +172,11 @@ enum Flaw {
 }
 
 impl Key {
-    #[expect(clippy::new_without_default, reason = "only the macro makes one")]
+    /// With room for what the macro expects.
     #[must_use]
-    pub const fn new() -> Self {
+    pub fn with_capacity(bytes: usize) -> Self {
         Self {
-            text: String::new(),
+            text: String::with_capacity(bytes),
             flaw: None,
         }
     }
@@ -241,7 +258,7 @@ mod tests {
     }
 
     fn rendered(value: &dyn Display) -> Result<String, Error> {
-        let mut key = Key::new();
+        let mut key = Key::with_capacity(0);
         key.lit("<t>:");
         key.part("a", value);
         key.finish()
