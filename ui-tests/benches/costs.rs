@@ -81,7 +81,11 @@ fn rendering() -> Result<()> {
     let time = best(7, || {
         let start = Instant::now();
         for _ in 0..CALLS {
-            black_box(key!("transfer:<from>:<name>", from = black_box(from), name = black_box(name))?);
+            black_box(key!(
+                "transfer:<from>:<name>",
+                from = black_box(from),
+                name = black_box(name)
+            )?);
         }
         Ok(start.elapsed() / CALLS)
     })?;
@@ -110,15 +114,23 @@ fn overhead() -> Result<()> {
         Ok(start.elapsed() / CALLS)
     }
 
-    let verrou = Verrou::builder().store("memory", MemoryStore::new()).build()?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let verrou = Verrou::builder()
+        .store("memory", MemoryStore::new())
+        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let (mut with, mut without) = (Duration::MAX, Duration::MAX);
     // In turns, so that both see the same machine.
     for _ in 0..30 {
         without = without.min(runtime.block_on(timed(|id| by_hand(&verrou, id)))?);
         with = with.min(runtime.block_on(timed(|id| attribute(&verrou, id)))?);
     }
-    say("`lock.run(..)` on the memory store", format!("{without:?}"), "");
+    say(
+        "`lock.run(..)` on the memory store",
+        format!("{without:?}"),
+        "",
+    );
     say("the attribute on the memory store", format!("{with:?}"), "");
     let nanoseconds = |time: Duration| i128::try_from(time.as_nanos()).unwrap_or(i128::MAX);
     let more = nanoseconds(with) - nanoseconds(without);
@@ -146,7 +158,11 @@ fn size() {
     say("the future of a plain function", format!("{plain} B"), "");
     say("the same with the attribute", format!("{locked} B"), "");
     #[expect(clippy::cast_precision_loss, reason = "small numbers")]
-    say("  times the plain one", format!("{:.2}", locked as f64 / plain as f64), "<= 1.3");
+    say(
+        "  times the plain one",
+        format!("{:.2}", locked as f64 / plain as f64),
+        "<= 1.3",
+    );
 }
 
 const FUNCTIONS: u32 = 1000;
@@ -154,15 +170,27 @@ const FUNCTIONS: u32 = 1000;
 fn compiling() -> Result<()> {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("costs");
     let _ = fs::remove_dir_all(&folder);
-    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize()?;
-    for (name, attribute) in [("plain", ""), ("locked", "#[verrou::locked(\"transfer:<from>\")]\n")] {
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("..")
+        .canonicalize()?;
+    for (name, attribute) in [
+        ("plain", ""),
+        ("locked", "#[verrou::locked(\"transfer:<from>\")]\n"),
+    ] {
         write_crate(&folder.join(name), name, attribute, &repository)?;
     }
-    fs::write(folder.join("Cargo.toml"), "[workspace]\nmembers = [\"plain\", \"locked\"]\nresolver = \"3\"\n")?;
+    fs::write(
+        folder.join("Cargo.toml"),
+        "[workspace]\nmembers = [\"plain\", \"locked\"]\nresolver = \"3\"\n",
+    )?;
     fs::copy(repository.join("Cargo.lock"), folder.join("Cargo.lock"))?;
 
     let from_nothing = cargo(&folder, &["build", "-p", "verrou-macros"])?;
-    say("building verrou-macros from nothing, CPU", format!("{from_nothing:.1?}"), "<= 5s");
+    say(
+        "building verrou-macros from nothing, CPU",
+        format!("{from_nothing:.1?}"),
+        "<= 5s",
+    );
 
     cargo(&folder, &["check"])?;
     let (mut with, mut without) = (Duration::MAX, Duration::MAX);
@@ -171,8 +199,16 @@ fn compiling() -> Result<()> {
         with = with.min(checked(&folder, "locked")?);
     }
     let each = with.saturating_sub(without) / FUNCTIONS;
-    say("checking 1000 plain functions of 10 lines, CPU", format!("{without:.2?}"), "");
-    say("checking them with the attribute, CPU", format!("{with:.2?}"), "");
+    say(
+        "checking 1000 plain functions of 10 lines, CPU",
+        format!("{without:.2?}"),
+        "",
+    );
+    say(
+        "checking them with the attribute, CPU",
+        format!("{with:.2?}"),
+        "",
+    );
     say("  more for each function", format!("{each:.1?}"), "<= 5ms");
     Ok(())
 }
@@ -219,9 +255,17 @@ fn checked(folder: &Path, package: &str) -> Result<Duration> {
 fn cargo(folder: &Path, arguments: &[&str]) -> Result<Duration> {
     let before = cpu_of_children()?;
     let mut command = Command::new(env!("CARGO"));
-    command.args(arguments).args(["--offline", "--quiet", "--target-dir", "target"]).current_dir(folder);
+    command
+        .args(arguments)
+        .args(["--offline", "--quiet", "--target-dir", "target"])
+        .current_dir(folder);
     command.env("CARGO_INCREMENTAL", "0");
-    for inherited in ["CARGO_ENCODED_RUSTFLAGS", "RUSTFLAGS", "CARGO_MAKEFLAGS", "MAKEFLAGS"] {
+    for inherited in [
+        "CARGO_ENCODED_RUSTFLAGS",
+        "RUSTFLAGS",
+        "CARGO_MAKEFLAGS",
+        "MAKEFLAGS",
+    ] {
         command.env_remove(inherited);
     }
     if !command.status()?.success() {

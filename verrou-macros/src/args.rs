@@ -424,10 +424,7 @@ fn when(value: Expr, errors: &mut Errors) -> Option<Expr> {
     match literal(&value) {
         None | Some(Lit::Bool(_)) => Some(value),
         Some(_) => {
-            errors.push_at(
-                value,
-                "`when` takes a condition, as in `when = amount > 0`",
-            );
+            errors.push_at(value, "`when` takes a condition, as in `when = amount > 0`");
             None
         }
     }

@@ -13,7 +13,7 @@ use syn::{Attribute, Expr, Token, Type};
 
 use crate::args::{Args, OnBusy, OnLost, Time, Waiting};
 use crate::errors::Errors;
-use crate::function::{AsyncTrait, Function, Shape, replace_async_block};
+use crate::function::{Function, Shape, replace_async_block, replace_async_trait};
 use crate::render::{Scope, private, render};
 
 pub(crate) fn locked(arguments: TokenStream, item: TokenStream) -> TokenStream {
@@ -46,17 +46,16 @@ impl Function {
                 Plan::new(args, ret, &scope, errors).wrap(&user, keyword)
             }
             Shape::Block => replace_async_block(&self.body, &mut |keyword, block| {
-                let Some(found) = AsyncTrait::find(block) else {
-                    let user = block.to_token_stream();
-                    let locked = Plan::new(args, ret.clone(), &scope, errors).wrap(&user, keyword);
-                    return braced_like(block, locked);
+                let mut wrap = |user: &Group, scope: &Scope| {
+                    let tokens = user.to_token_stream();
+                    let locked = Plan::new(args, ret.clone(), scope, errors).wrap(&tokens, keyword);
+                    braced_like(user, locked)
                 };
-                scope.rebind(&found);
-                let user = found.user.to_token_stream();
-                let locked = Plan::new(args, ret.clone(), &scope, errors).wrap(&user, keyword);
-                let locked = braced_like(&found.user, locked);
-                let (before, after) = (&found.before, &found.after);
-                braced_like(block, quote!(#before #locked #after))
+                let of_async_trait = replace_async_trait(block, &mut |found| {
+                    scope.rebind(found);
+                    wrap(&found.user, &scope)
+                });
+                of_async_trait.unwrap_or_else(|| wrap(block, &scope))
             })?,
         };
         Some(self.with_body(&body))

@@ -345,6 +345,35 @@ pub(crate) struct AsyncTrait {
     pub(crate) receiver: Option<Ident>,
 }
 
+/// Rewrites the user's block in an async block that `#[async_trait]` wrote, also if an attribute in between has wrapped
+/// that block again, as `#[instrument]` does. `None` if there is none.
+pub(crate) fn replace_async_trait(
+    block: &Group,
+    rewrite: &mut dyn FnMut(&AsyncTrait) -> Group,
+) -> Option<Group> {
+    let tokens = match AsyncTrait::find(block) {
+        Some(found) => {
+            let user = rewrite(&found);
+            let before = found.before.into_iter();
+            before.chain([user.into()]).chain(found.after).collect()
+        }
+        None => {
+            let mut tokens: Vec<TokenTree> = block.stream().into_iter().collect();
+            tokens.iter_mut().find_map(|token| {
+                let TokenTree::Group(group) = token else {
+                    return None;
+                };
+                *token = replace_async_trait(group, rewrite)?.into();
+                Some(())
+            })?;
+            tokens.into_iter().collect()
+        }
+    };
+    let mut replaced = Group::new(block.delimiter(), tokens);
+    replaced.set_span(block.span());
+    Some(replaced)
+}
+
 impl AsyncTrait {
     pub(crate) fn find(block: &Group) -> Option<Self> {
         let tokens: Vec<TokenTree> = block.stream().into_iter().collect();

@@ -545,6 +545,8 @@ async fn a_function_can_call_itself_with_another_key() -> Result<()> {
     Ok(())
 }
 
+mod shapes;
+
 mod injective {
     //! Different values never make one key, whatever separates them.
 
