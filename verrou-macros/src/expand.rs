@@ -232,8 +232,11 @@ impl<'a> Plan<'a> {
         } = self;
         let verrou = match &self.args.verrou {
             Some(verrou) => {
+                // A name for it, because what rustc expects would decide on the type of a generic call.
+                let place = Span::mixed_site().located_at(verrou.span());
+                let given = Ident::new("__verrou_given", place);
                 let verrou = self.in_scope(verrou);
-                quote_spanned!(Span::mixed_site()=> #private::given(&(#verrou)))
+                quote_spanned!(Span::mixed_site()=> match &(#verrou) { #given => #private::given(#given) })
             }
             None => quote_spanned!(Span::mixed_site()=> #private::current()),
         };

@@ -102,7 +102,7 @@ mod template;
 /// - **Loss.** If the lease ends early, the body is not polled again and the function returns `Error::Lost`, unless
 ///   `on_lost = continue`. A body that has ended has its value returned in any case: end it with `guard.check()?` where
 ///   that matters, and give the token to what you write to.
-/// - **Nesting.** The body is a future inside a future. A chain of some fifteen locked functions that call each other
+/// - **Nesting.** The body is a future inside a future. A chain of some ten locked functions that call each other
 ///   may need `#![recursion_limit = "256"]`, or a `Box::pin` in the middle.
 /// - **`cfg_attr`.** A `#[locked]` inside of a `#[cfg_attr]` below another `#[locked]` is not seen as the second one.
 ///

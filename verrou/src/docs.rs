@@ -1,4 +1,4 @@
-//! Pages: what is promised, how a token protects a resource, which driver to choose, how to test, what can be observed, how to write a driver, why things are as they are.
+//! Pages: what is promised, how a token protects a resource, which driver to choose, how keys are made, how to test, what can be observed, how to write a driver, why things are as they are.
 
 #[doc = include_str!("docs/guarantees.md")]
 pub mod guarantees {}
@@ -8,6 +8,10 @@ pub mod fencing {}
 
 #[doc = include_str!("docs/choosing_a_driver.md")]
 pub mod choosing_a_driver {}
+
+#[doc = include_str!("docs/keys.md")]
+#[cfg(any(feature = "macros", not(doctest)))]
+pub mod keys {}
 
 #[doc = include_str!("docs/testing.md")]
 #[cfg(any(feature = "testkit", not(doctest)))]

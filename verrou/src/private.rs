@@ -182,7 +182,7 @@ impl Key {
     }
 
     /// Text of the template, as it stands.
-    pub fn lit(&mut self, text: &'static str) {
+    pub fn lit(&mut self, text: &str) {
         self.text.push_str(text);
     }
 
