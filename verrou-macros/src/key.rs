@@ -1,7 +1,7 @@
 //! `key!`: the text of a key, outside of a function under `#[locked]`.
 
 use proc_macro2::{Ident, Span, TokenStream};
-use quote::{format_ident, quote_spanned};
+use quote::{ToTokens as _, format_ident, quote_spanned};
 use syn::ext::IdentExt as _;
 use syn::parse::{ParseStream, Parser as _};
 use syn::{Expr, LitStr, Path, Token};
@@ -67,8 +67,16 @@ impl Arguments {
             }
             let value = if input.parse::<Option<Token![=]>>()?.is_some() {
                 input.parse()?
+            } else if let Ok(value) = syn::parse2(name.to_token_stream()) {
+                value
             } else {
-                syn::parse_quote!(#name)
+                errors.push(
+                    name.span(),
+                    format_args!(
+                        "`{name}` is a keyword: give it a value, as in `{name} = r#{name}`"
+                    ),
+                );
+                continue;
             };
             if arguments.position(&name.unraw().to_string()).is_some() {
                 errors.push(name.span(), format_args!("`{name}` is given twice"));

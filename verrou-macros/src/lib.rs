@@ -9,6 +9,8 @@ mod errors;
 mod expand;
 mod function;
 mod key;
+#[cfg(test)]
+mod mutations;
 mod render;
 mod template;
 
