@@ -210,9 +210,10 @@ impl<'a> Plan<'a> {
             .args
             .guard
             .as_ref()
-            .map(|_| quote_spanned!(Span::mixed_site()=> let __verrou_held = &__verrou_guard;));
+            .map(|_| quote_spanned!(Span::mixed_site()=> let (__verrou_held,) = (&__verrou_guard,);));
+        // Patterns and not names: clippy's `significant_drop_tightening` would have the guard dropped earlier.
         quote_spanned! {Span::mixed_site()=>
-            let __verrou_guard = #take;
+            let (__verrou_guard,) = (#take,);
             #held
             let __verrou_output = match #private::hold(#borrowed, #body).await {
                 ::core::result::Result::Ok(__verrou_output) => __verrou_output,
@@ -271,6 +272,7 @@ impl<'a> Plan<'a> {
         };
         Some(quote_spanned! {Span::mixed_site()=>
             if #private::Error::is_busy(&__verrou_error) {
+                #[allow(clippy::diverging_sub_expression)]
                 let __verrou_value: #ret = #value;
                 #[allow(unreachable_code)]
                 return __verrou_value;
@@ -290,7 +292,7 @@ impl<'a> Plan<'a> {
             .args
             .guard
             .as_ref()
-            .map(|name| quote_spanned!(Span::mixed_site()=> let #name = __verrou_held;));
+            .map(|name| quote_spanned!(Span::mixed_site()=> let (#name,) = (__verrou_held,);));
         let inner = quote_spanned! {Span::mixed_site()=>
             #captures
             if let ::core::option::Option::Some(#edge) = ::core::option::Option::None::<#ret> {

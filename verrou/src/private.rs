@@ -29,6 +29,7 @@ pub fn given(verrou: &Verrou) -> Result<Verrou, Error> {
 ///
 /// # Errors
 /// As [`Lock::acquire`](crate::Lock::acquire), those of `verrou` and of the keys, and an unknown store.
+#[must_use]
 pub fn acquire<const N: usize>(
     verrou: Result<Verrou, Error>,
     store: Option<&str>,

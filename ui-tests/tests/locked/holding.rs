@@ -117,9 +117,7 @@ async fn the_lock_is_released_before_the_caller_goes_on_however_the_body_ends() 
                 3 => Err(Error::NotInitialized)?,
                 _ => {}
             }
-            loop {
-                break how;
-            }
+            how
         };
         Ok(value)
     }

@@ -2,6 +2,13 @@
 //!
 //! Compiled in the editions 2018 and 2021 as well (`ui-tests/crates`), so it says nothing that is newer.
 
+#![allow(
+    clippy::multiple_bound_locations,
+    clippy::needless_arbitrary_self_type,
+    clippy::needless_lifetimes,
+    clippy::toplevel_ref_arg
+)]
+
 use std::fmt::Display;
 use std::future::Future;
 use std::pin::Pin;
@@ -21,24 +28,21 @@ async fn held(key: &str) -> Result<bool> {
 }
 
 /// Runs `call`, whose body says whether `key` was held, on an instance of its own.
-#[track_caller]
-fn locks<F>(key: &'static str, call: F) -> impl Future<Output = ()>
+async fn locks<F>(key: &'static str, call: F)
 where
     F: Future<Output = Result<bool>>,
 {
-    async move {
-        let built = Verrou::builder()
-            .store("memory", MemoryStore::new())
-            .build();
-        let verrou = built.expect("an instance");
-        let around = async {
-            assert!(!held(key).await?);
-            assert!(call.await?, "the body ran without `{}`", key);
-            assert!(!held(key).await?, "`{}` outlived the call", key);
-            Ok::<(), Error>(())
-        };
-        verrou.scope(around).await.expect("no error");
-    }
+    let built = Verrou::builder()
+        .store("memory", MemoryStore::new())
+        .build();
+    let verrou = built.expect("an instance");
+    let around = async {
+        assert!(!held(key).await?);
+        assert!(call.await?, "the body ran without `{}`", key);
+        assert!(!held(key).await?, "`{}` outlived the call", key);
+        Ok::<(), Error>(())
+    };
+    verrou.scope(around).await.expect("no error");
 }
 
 #[tokio::test]
@@ -484,10 +488,7 @@ async fn bodies_that_leave_early() {
                 match how {
                     0 => return held("t").await,
                     1 => {
-                        let value = loop {
-                            break held("t").await?;
-                        };
-                        break 'block value;
+                        break 'block held("t").await?;
                     }
                     2 if number > 1 => break,
                     2 => continue,

@@ -66,4 +66,4 @@ pub async fn a_result_in_an_option() -> Result<Option<Result<u8, Failure>>, Fail
     Ok(Some(Err(Failure::Lock(Error::NotInitialized))))
 }
 
-fn main() {}
+pub fn main() {}

@@ -47,4 +47,4 @@ pub async fn nested_nameless(n: u32) -> Result<(Option<impl Debug>, Vec<impl Deb
     Ok((Some(n), vec![n]))
 }
 
-fn main() {}
+pub fn main() {}

@@ -1,5 +1,6 @@
 //! Behind `cfg` and `cfg_attr`.
 #![deny(warnings)]
+#![allow(clippy::non_minimal_cfg, reason = "the case")]
 
 use verrou::{Error, locked};
 
@@ -33,4 +34,4 @@ pub async fn statements(id: u64) -> Result<u64, Error> {
     Ok(id)
 }
 
-fn main() {}
+pub fn main() {}

@@ -19,4 +19,4 @@ pub async fn f(a: u8) -> Result<u8, Error> {
     Ok(a + key + keys + lock + result + error + ret)
 }
 
-fn main() {}
+pub fn main() {}

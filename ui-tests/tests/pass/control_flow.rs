@@ -1,5 +1,6 @@
 //! Ways to leave a body, and what looks like one: loops, labels, closures, blocks.
 #![deny(warnings)]
+#![allow(clippy::never_loop, clippy::needless_continue, clippy::needless_return, clippy::option_if_let_else, reason = "the case")]
 
 use verrou::{Error, locked};
 
@@ -59,4 +60,4 @@ pub async fn empty_block() -> Result<(), Error> {
     Ok(())
 }
 
-fn main() {}
+pub fn main() {}

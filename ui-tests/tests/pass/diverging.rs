@@ -1,5 +1,6 @@
 //! Bodies that do not come to their end, and one-line bodies.
 #![deny(warnings)]
+#![allow(clippy::unwrap_used, reason = "the case")]
 
 use verrou::{Error, locked};
 
@@ -32,4 +33,4 @@ pub async fn one_line() -> Result<u8, Error> { Ok(1) }
 #[locked("t")]
 pub async fn unit() -> Result<(), Error> { Ok(()) }
 
-fn main() {}
+pub fn main() {}

@@ -58,7 +58,7 @@ pub mod several {
     }
 }
 
-fn main() -> Result<(), BankError> {
+pub fn main() -> Result<(), BankError> {
     use verrou::key;
 
     let key = key!("seat:<row>:<number>", row = "a:b", number = 7)?;

@@ -65,4 +65,4 @@ pub async fn shortest() -> Result<(), Error> {
     Ok(())
 }
 
-fn main() {}
+pub fn main() {}

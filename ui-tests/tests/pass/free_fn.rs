@@ -13,7 +13,7 @@ async fn nightly() -> Result<(), verrou::Error> {
     Ok(())
 }
 
-fn main() {
+pub fn main() {
     drop(transfer(1, 2, 3));
     drop(nightly());
 }

@@ -1,5 +1,6 @@
 //! Generics, lifetimes, constants and `where` clauses.
 #![deny(warnings)]
+#![allow(clippy::multiple_bound_locations, clippy::type_repetition_in_bounds, reason = "the case")]
 
 use std::borrow::Cow;
 use std::fmt::Display;
@@ -32,4 +33,4 @@ pub async fn elided(text: &str, _other: &str) -> Result<usize, Box<dyn std::erro
     Ok(text.parse()?)
 }
 
-fn main() {}
+pub fn main() {}

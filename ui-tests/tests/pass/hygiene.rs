@@ -50,4 +50,4 @@ pub fn text() -> ::core::result::Result<::std::string::String, ::verrou::Error> 
     ::verrou::key!("<a>:<key>", a = key, key)
 }
 
-fn main() {}
+pub fn main() {}

@@ -1,5 +1,6 @@
 //! `impl Trait` in arguments and, at any depth, in the return type.
 #![deny(warnings)]
+#![allow(clippy::elidable_lifetime_names, reason = "the case")]
 
 use std::fmt::{Debug, Display};
 use std::future::Future;
@@ -33,4 +34,4 @@ pub async fn a_future() -> Result<impl Future<Output = u8>, Error> {
     Ok(async { 1 })
 }
 
-fn main() {}
+pub fn main() {}

@@ -39,4 +39,4 @@ impl Service {
     }
 }
 
-fn main() {}
+pub fn main() {}

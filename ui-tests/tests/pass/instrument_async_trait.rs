@@ -34,4 +34,4 @@ impl Jobs for Service {
     }
 }
 
-fn main() {}
+pub fn main() {}

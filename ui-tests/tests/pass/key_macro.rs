@@ -41,7 +41,7 @@ macro_rules! account_key {
     };
 }
 
-fn main() -> Result<(), Error> {
+pub fn main() -> Result<(), Error> {
     assert_eq!(account_key!(1 + 1)?, "account:2");
     let name = "a";
     let nested = key!("<outer>", outer = key!("<name>:b", name)?)?;

@@ -49,8 +49,7 @@ where
 #[locked("t:<text>")]
 pub async fn a_reference_to_a_reference(text: &&str, list: &mut Vec<&'static str>) -> Result<(), Error> {
     list.push("x");
-    let _ = text;
     Ok(())
 }
 
-fn main() {}
+pub fn main() {}

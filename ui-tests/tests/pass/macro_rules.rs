@@ -7,7 +7,7 @@ macro_rules! job {
     ($name:ident, $key:literal, $argument:ident: $ty:ty, $out:ty, $ttl:expr, $body:block) => {
         #[locked($key, ttl = $ttl)]
         pub async fn $name($argument: $ty, own: u8) -> Result<$out, Error> {
-            let _ = own;
+            let _: u8 = own;
             $body
         }
     };
@@ -61,4 +61,4 @@ macro_rules! whole_body {
 
 whole_body!({ Ok(1) });
 
-fn main() {}
+pub fn main() {}

@@ -59,4 +59,4 @@ impl std::fmt::Display for Cart {
     }
 }
 
-fn main() {}
+pub fn main() {}

@@ -27,7 +27,7 @@ async fn cold() -> Result<u8, Error> {
     Ok(1)
 }
 
-fn main() {
+pub fn main() {
     #[allow(deprecated)]
     drop(old());
     drop(number());

@@ -26,7 +26,7 @@ pub async fn outer(id: u64) -> Result<u64, Error> {
 pub mod a {
     pub mod b {
         #[verrou::locked("t")]
-        pub(in crate::a) async fn restricted() -> Result<(), verrou::Error> {
+        pub(super) async fn restricted() -> Result<(), verrou::Error> {
             Ok(())
         }
     }
@@ -36,4 +36,4 @@ pub mod a {
     }
 }
 
-fn main() {}
+pub fn main() {}

@@ -17,7 +17,7 @@ pub async fn chains(a: u8, pair: Option<(u8, u8)>) -> Result<u8, Error> {
     let add = async |n: u8| n + a;
     let text = c"text";
     let [first, .., _last] = [1, 2, 3];
-    Ok(add(first).await + const { 1 + 1 } + text.count_bytes() as u8)
+    Ok(add(first).await + const { 1 + 1 } + text.to_bytes()[0])
 }
 
 #[locked("t:<a>")]
@@ -25,4 +25,4 @@ pub async fn takes_an_async_closure(a: u8, work: impl AsyncFn(u8) -> u8) -> Resu
     Ok(work(a).await)
 }
 
-fn main() {}
+pub fn main() {}

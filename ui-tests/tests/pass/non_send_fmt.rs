@@ -22,7 +22,7 @@ impl fmt::Display for Value {
 
 #[locked("t:<value>", verrou = *std::rc::Rc::new(verrou), ttl = *std::rc::Rc::new(std::time::Duration::from_secs(1)))]
 pub async fn value(verrou: &'static Verrou, value: Value) -> Result<(), Error> {
-    let _ = value;
+    let _: &Value = &value;
     Ok(())
 }
 
@@ -35,7 +35,7 @@ async fn use_key(_: &str) {}
 
 fn assert_send<T: Send>(_: T) {}
 
-fn main() {
+pub fn main() {
     assert_send(key_in_async());
     let _ = |verrou| assert_send(value(verrou, Value));
 }

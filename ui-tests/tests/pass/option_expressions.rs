@@ -41,7 +41,7 @@ impl Service {
         Ok(at + self.limits.len())
     }
 
-    #[locked("t", when = { let list = vec![Self::TTL]; list.iter().any(|ttl| *ttl > Duration::ZERO) })]
+    #[locked("t", when = { let list = [Self::TTL]; list.iter().any(|ttl| *ttl > Duration::ZERO) })]
     pub async fn blocks(&self) -> Result<(), Error> {
         Ok(())
     }
@@ -51,4 +51,4 @@ pub fn options_by_hand(verrou: &Verrou) -> verrou::Lock {
     verrou.create_lock("t").options(LockOptions::new().wait(Wait::Never))
 }
 
-fn main() {}
+pub fn main() {}

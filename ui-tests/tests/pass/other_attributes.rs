@@ -4,7 +4,7 @@
 use verrou::{Error, locked};
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() {
+pub async fn main() {
     // No instance here: the error comes back as from any locked function.
     assert!(matches!(job(3).await, Err(Error::NotInitialized)));
 }
@@ -16,8 +16,15 @@ pub async fn job(id: u8) -> Result<u8, Error> {
     Ok(id)
 }
 
-#[locked("test")]
+/// A test that no other one of its process runs beside.
+#[locked("test", verrou = instance()?)]
 #[tokio::test]
 async fn above_a_test() -> Result<(), Error> {
     Ok(())
+}
+
+#[cfg(test)]
+fn instance() -> Result<verrou::Verrou, Error> {
+    let store = verrou::drivers::MemoryStore::new();
+    verrou::Verrou::builder().store("memory", store).build()
 }

@@ -1,5 +1,6 @@
 //! Names bound by patterns in the arguments, `mut` arguments, `_`.
 #![deny(warnings)]
+#![allow(clippy::toplevel_ref_arg, reason = "the case")]
 
 use verrou::{Error, locked};
 
@@ -23,8 +24,8 @@ pub async fn f(
     _ignored: u8,
 ) -> Result<u8, Error> {
     counter += a + b + x + renamed + first + part + number;
-    counter += whole.0 + byref.len() as u8;
+    counter += whole.0 + u8::from(byref.is_empty());
     Ok(counter)
 }
 
-fn main() {}
+pub fn main() {}

@@ -19,4 +19,4 @@ impl std::fmt::Display for Kind {
     }
 }
 
-fn main() {}
+pub fn main() {}

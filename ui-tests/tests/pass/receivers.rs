@@ -1,5 +1,6 @@
 //! Every kind of receiver, with placeholders into it.
 #![deny(warnings)]
+#![allow(clippy::needless_arbitrary_self_type, reason = "the case")]
 
 use std::ops::Deref;
 use std::pin::Pin;
@@ -72,4 +73,4 @@ impl Service {
     }
 }
 
-fn main() {}
+pub fn main() {}

@@ -31,7 +31,7 @@ pub fn boxed(n: u32) -> Pin<Box<dyn Future<Output = Result<u32, Error>> + Send>>
 
 fn assert_send<T: Send>(_: T) {}
 
-fn main() {
+pub fn main() {
     assert_send(direct(1));
     assert_send(even(1));
 }

@@ -54,4 +54,4 @@ pub async fn shadowed() -> Fallible<u8> {
     Ok(1)
 }
 
-fn main() {}
+pub fn main() {}

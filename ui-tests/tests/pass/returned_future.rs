@@ -1,5 +1,6 @@
 //! Functions that return a future of an async block.
 #![deny(warnings)]
+#![allow(clippy::manual_async_fn, reason = "the case")]
 
 use std::future::Future;
 use std::pin::Pin;
@@ -50,4 +51,4 @@ pub fn by_method(id: u64) -> BoxFuture<'static, Result<u64, Error>> {
     async move { Ok(id) }.boxed()
 }
 
-fn main() {}
+pub fn main() {}

@@ -45,7 +45,7 @@ pub async fn recursive(n: u32) -> Result<u32, Error> {
 
 fn assert_send<T: Send>(_: T) {}
 
-fn main() {
+pub fn main() {
     assert_send(not_sync_argument(NotSync(Cell::new(1))));
     assert_send(sendable(String::new(), (1, 2)));
     assert_send(recursive(3));

@@ -19,4 +19,4 @@ pub async fn transfer(from: &Account, to: Account) -> Result<u64, Error> {
     Ok(from.id.0 + id.0 + owner.name.len() as u64)
 }
 
-fn main() {}
+pub fn main() {}

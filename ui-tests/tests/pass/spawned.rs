@@ -25,7 +25,7 @@ impl Worker {
 }
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Error> {
+pub async fn main() -> Result<(), Error> {
     let store = verrou::drivers::MemoryStore::new();
     let verrou = Verrou::builder().store("memory", store).build()?;
     let tasks = (0..3).map(|id| tokio::spawn(job(Arc::new(verrou.clone()), id)));

@@ -1,5 +1,7 @@
 //! Qualifiers, attributes, `#[cfg]` on parameters, inner attributes, documentation.
 #![deny(warnings, missing_docs)]
+#![allow(clippy::non_minimal_cfg, clippy::mixed_attributes_style, clippy::redundant_pub_crate, reason = "the case")]
+#![allow(unsafe_code)]
 #![deny(unsafe_op_in_unsafe_fn)]
 
 //! A crate with documentation.
@@ -34,6 +36,6 @@ pub async fn conditional(#[allow(unused_mut)] mut id: u8, #[cfg(any())] gone: u8
     Ok(id + here)
 }
 
-fn main() {
-    let _ = inner_attributes(1);
+pub fn main() {
+    drop(inner_attributes(1));
 }
