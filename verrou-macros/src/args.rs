@@ -5,7 +5,7 @@ use std::time::Duration;
 use proc_macro2::{Ident, Span, TokenStream, TokenTree};
 use syn::ext::IdentExt as _;
 use syn::parse::{ParseStream, Parser as _};
-use syn::{Expr, ExprLit, Lit, LitStr, Path, Token, UnOp};
+use syn::{Expr, ExprLit, Lit, LitStr, Path, Token, UnOp, token};
 
 use crate::duration;
 use crate::errors::{Errors, listed, nearest};
@@ -103,7 +103,9 @@ impl Args {
             );
         }
         while !input.is_empty() {
-            if ends_here::<LitStr>(input) {
+            if input.peek(Token![,]) {
+                errors.push(input.span(), "nothing stands before this `,`");
+            } else if is_key(input) {
                 self.key(input, errors);
             } else if let Some(name) = option_name(input) {
                 self.assignment(&name, input, errors);
@@ -206,13 +208,7 @@ impl Args {
             "renew" => self.renew = renew(value, errors),
             "attempts" => self.attempts = attempts(value, errors),
             "delay" => self.delay = time(name, value, errors),
-            "on_busy" => {
-                self.on_busy = Some(if is_word(&value, "skip") {
-                    OnBusy::Skip
-                } else {
-                    OnBusy::Value(value)
-                });
-            }
+            "on_busy" => self.on_busy = on_busy(value, errors),
             "on_lost" => self.on_lost = on_lost(&value, errors),
             "when" => self.when = when(value, errors),
             "guard" => self.guard = guard(&value, errors),
@@ -286,15 +282,17 @@ impl Args {
     }
 }
 
-/// Whether the next argument is a `T` and nothing else.
-fn ends_here<T: syn::parse::Parse>(input: ParseStream<'_>) -> bool {
+/// Whether the next argument is a string literal, and not the beginning of an expression.
+fn is_key(input: ParseStream<'_>) -> bool {
     let ahead = input.fork();
-    // A key that is followed by an option without a comma is a key all the same; only the comma is missing.
-    ahead.parse::<T>().is_ok()
-        && (ahead.is_empty()
-            || ahead.peek(Token![,])
-            || ahead.peek(syn::Ident)
-            || ahead.peek(LitStr))
+    // What follows without a comma is another mistake.
+    ahead.parse::<LitStr>().is_ok()
+        && !(ahead.peek(Token![.])
+            || ahead.peek(Token![?])
+            || ahead.peek(Token![+])
+            || ahead.peek(Token![as])
+            || ahead.peek(token::Bracket)
+            || ahead.peek(token::Paren))
 }
 
 /// The name in `name = ..`, or a known name that lacks its value.
@@ -407,7 +405,30 @@ fn wait(value: Expr, errors: &mut Errors) -> Option<Waiting> {
     if is_word(&value, "never") {
         return Some(Waiting::Never);
     }
+    if let Some(Lit::Str(text)) = literal(&value)
+        && let word @ ("forever" | "never") = text.value().as_str()
+    {
+        errors.push(
+            text.span(),
+            format_args!("`{word}` is a word and not a string: write `wait = {word}`"),
+        );
+        return None;
+    }
     time("wait", value, errors).map(Waiting::For)
+}
+
+fn on_busy(value: Expr, errors: &mut Errors) -> Option<OnBusy> {
+    if is_word(&value, "skip") {
+        return Some(OnBusy::Skip);
+    }
+    if literal(&value).is_none() {
+        return Some(OnBusy::Value(value));
+    }
+    errors.push_at(
+        value,
+        "`on_busy` takes `skip`, or what the function shall return, as in `on_busy = Ok(0)`",
+    );
+    None
 }
 
 fn renew(value: Expr, errors: &mut Errors) -> Option<Expr> {
@@ -481,7 +502,7 @@ fn guard(value: &Expr, errors: &mut Errors) -> Option<Ident> {
     name.cloned()
 }
 
-fn krate(input: ParseStream<'_>) -> syn::Result<Path> {
+pub(crate) fn krate(input: ParseStream<'_>) -> syn::Result<Path> {
     let span = input.span();
     input
         .call(Path::parse_mod_style)

@@ -23,7 +23,7 @@ pub(crate) fn locked(arguments: TokenStream, item: TokenStream) -> TokenStream {
         args.when = None;
     }
     let expanded = Function::parse(item.clone(), &mut errors)
-        .and_then(|function| function.locked(&args, &mut errors));
+        .and_then(|function| function.locked(&mut args, &mut errors));
     // The function stays when the arguments are wrong: all who call it go on type-checking.
     let mut tokens = errors.to_tokens();
     tokens.extend(expanded.unwrap_or(item));
@@ -31,10 +31,11 @@ pub(crate) fn locked(arguments: TokenStream, item: TokenStream) -> TokenStream {
 }
 
 impl Function {
-    fn locked(mut self, args: &Args, errors: &mut Errors) -> Option<TokenStream> {
+    fn locked(mut self, args: &mut Args, errors: &mut Errors) -> Option<TokenStream> {
         let shape = self.shape(errors);
         self.refuse_a_second_locked(errors);
         self.refuse_a_guard_named_like_an_argument(args, errors);
+        let args = &*args;
         let shape = shape?;
         let ret = self.checked_output(errors)?;
         let mut scope = Scope::new(&self);
@@ -76,9 +77,10 @@ impl Function {
         });
     }
 
-    fn refuse_a_guard_named_like_an_argument(&self, args: &Args, errors: &mut Errors) {
-        let Some(guard) = &args.guard else { return };
-        if self.names().iter().any(|name| name.ident == *guard) {
+    /// The name goes on standing for the argument, so that the body type-checks.
+    fn refuse_a_guard_named_like_an_argument(&self, args: &mut Args, errors: &mut Errors) {
+        let is_argument = |guard: &mut Ident| self.names().iter().any(|name| name.ident == *guard);
+        if let Some(guard) = args.guard.take_if(is_argument) {
             errors.push(
                 guard.span(),
                 format_args!("`{guard}` is the name of an argument; give the guard another one"),
@@ -206,11 +208,9 @@ impl<'a> Plan<'a> {
                 )
             }
         };
-        let held = self
-            .args
-            .guard
-            .as_ref()
-            .map(|_| quote_spanned!(Span::mixed_site()=> let (__verrou_held,) = (&__verrou_guard,);));
+        let held = self.args.guard.as_ref().map(
+            |_| quote_spanned!(Span::mixed_site()=> let (__verrou_held,) = (&__verrou_guard,);),
+        );
         // Patterns and not names: clippy's `significant_drop_tightening` would have the guard dropped earlier.
         quote_spanned! {Span::mixed_site()=>
             let (__verrou_guard,) = (#take,);

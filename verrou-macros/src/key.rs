@@ -6,6 +6,7 @@ use syn::ext::IdentExt as _;
 use syn::parse::{ParseStream, Parser as _};
 use syn::{Expr, LitStr, Path, Token};
 
+use crate::args::krate;
 use crate::errors::{Errors, listed, nearest};
 use crate::render::{capacity, private, step, value};
 use crate::template::{self, Piece, Placeholder, Template};
@@ -62,7 +63,7 @@ impl Arguments {
             let name = input.call(Ident::parse_any)?;
             if name == "crate" {
                 input.parse::<Token![=]>()?;
-                arguments.krate = Some(input.call(Path::parse_mod_style)?);
+                arguments.krate = Some(krate(input)?);
                 continue;
             }
             let value = if input.parse::<Option<Token![=]>>()?.is_some() {
@@ -76,7 +77,7 @@ impl Arguments {
                         "`{name}` is a keyword: give it a value, as in `{name} = r#{name}`"
                     ),
                 );
-                continue;
+                syn::parse_quote!("")
             };
             if arguments.position(&name.unraw().to_string()).is_some() {
                 errors.push(name.span(), format_args!("`{name}` is given twice"));
@@ -96,7 +97,7 @@ impl Arguments {
     fn render(&self, errors: &mut Errors) -> TokenStream {
         let site = Span::mixed_site();
         let private = private(self.krate.as_ref());
-        let mut all_found = true;
+        let mut all_found = errors.is_empty();
         let mut used = vec![false; self.values.len()];
         let mut steps = Vec::new();
         for piece in &self.template.pieces {
@@ -161,7 +162,10 @@ impl Arguments {
             .collect();
         let known = || names.iter().map(String::as_str);
         let hint = match (nearest(root, known()), names.is_empty()) {
-            (Some(name), _) => format!("did you mean `<{name}>`?"),
+            (Some(name), _) => format!("did you mean `<{}>`?", text.replacen(root, name, 1)),
+            (None, _) if root == "self" => {
+                "give it a value: `self` in a method, or `self = account`".into()
+            }
             (None, true) => format!("give it a value, as in `{root} = 7`"),
             (None, false) => format!("the values are {}", listed(known())),
         };

@@ -65,8 +65,9 @@ impl Scope {
             .collect();
         names.dedup();
         let known = || names.iter().map(String::as_str);
-        let hint = match (nearest(root, known()), names.len()) {
-            (Some(name), _) => format!("did you mean `<{name}>`?"),
+        let receiver = self.receiver.iter().map(|_| "self");
+        let hint = match (nearest(root, known().chain(receiver)), names.len()) {
+            (Some(name), _) => format!("did you mean `<{}>`?", text.replacen(root, name, 1)),
             (None, 0) if self.receiver.is_some() => {
                 "this method has no arguments but `self`".into()
             }
