@@ -91,7 +91,8 @@ fn transparent() -> std::io::Result<()> {
             different.push(&**name);
         }
     }
-    assert_eq!(different, ["x"]);
+    // The macro's async block returns the value: rustc points at the whole body instead of at its last expression.
+    assert_eq!(different, ["lifetime"]);
     Ok(())
 }
 

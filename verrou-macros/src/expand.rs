@@ -212,17 +212,22 @@ impl<'a> Plan<'a> {
             |_| quote_spanned!(Span::mixed_site()=> let (__verrou_held,) = (&__verrou_guard,);),
         );
         // Patterns and not names: clippy's `significant_drop_tightening` would have the guard dropped earlier.
+        // What is returned has the place of the body, where rustc then reports a wrong lifetime.
+        let output = Ident::new(
+            "__verrou_output",
+            Span::mixed_site().located_at(user.span()),
+        );
         quote_spanned! {Span::mixed_site()=>
             let (__verrou_guard,) = (#take,);
             #held
-            let __verrou_output = match #private::hold(#borrowed, #body).await {
+            let #output = match #private::hold(#borrowed, #body).await {
                 ::core::result::Result::Ok(__verrou_output) => __verrou_output,
                 ::core::result::Result::Err(__verrou_error) =>
                     <#ret as #private::Output>::from_lock_error(__verrou_error),
             };
             #private::release(#owned).await;
             #[allow(clippy::implicit_return)]
-            __verrou_output
+            #output
         }
     }
 
@@ -280,9 +285,8 @@ impl<'a> Plan<'a> {
         })
     }
 
-    /// The body as a future. The type is said three times, each for a reason: the `if let` tells rustc the output
-    /// before it reads the body (coercions, `?`), the typed `let` keeps the user's own braces without a lint, and the
-    /// path at the end is what a diverging body makes unreachable.
+    /// The body as a future. The `if let` tells rustc the output before it reads the body (coercions, `?`); the arm keeps
+    /// the user's own braces, for messages and for the scope of what is imported in them, without a lint.
     fn body(&self, user: &TokenStream, keyword: Span) -> TokenStream {
         let ret = &self.ret;
         // With the user's span the note "return type inferred to be .. here" shows the return type.
@@ -300,11 +304,7 @@ impl<'a> Plan<'a> {
                 return #edge;
             }
             #guard
-            // A body that ends in `panic!()` would be reported for the `let`, which the user did not write.
-            #[allow(clippy::diverging_sub_expression)]
-            let __verrou_body: #ret = #user;
-            #[allow(unreachable_code)]
-            __verrou_body
+            match () { () => #user }
         };
         // The user's own span for keyword and braces: "borrow of moved value" then knows the variable's name.
         let (keyword, moved) = (Token![async](keyword), Token![move](keyword));

@@ -11,6 +11,7 @@ pub async fn panics() -> Result<u8, Error> {
 
 #[locked("t")]
 pub async fn returns() -> Result<u8, Error> {
+    #[allow(clippy::needless_return, reason = "as without the attribute")]
     return Ok(1);
 }
 

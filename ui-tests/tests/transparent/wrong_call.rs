@@ -3,7 +3,7 @@ use verrou::Error;
 
 #[verrou::locked("t:<id>")]
 pub async fn f(id: u64, name: &str) -> Result<usize, Error> {
-    Ok(name.len())
+    Ok(name.len() + id as usize)
 }
 
 async fn caller() -> Result<usize, Error> {
