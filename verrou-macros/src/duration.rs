@@ -55,10 +55,13 @@ fn read(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|error| match error {
         Error::Empty => format!("it is empty{HELP}"),
         Error::UnknownUnit { unit, .. } if unit.is_empty() => {
-            format!(
-                "`{text}` has no unit; did you mean \"{}\"?{HELP}",
-                meant(text.trim())
-            )
+            let number = text.trim();
+            if number.bytes().all(|byte| byte.is_ascii_digit()) {
+                let meant = meant(number);
+                format!("`{text}` has no unit; did you mean \"{meant}\"?{HELP}")
+            } else {
+                format!("a number in `{text}` has no unit{HELP}")
+            }
         }
         Error::UnknownUnit { unit, .. } => match nearest(&unit, UNITS) {
             Some(known) => format!("unknown unit `{unit}`: did you mean `{known}`?{HELP}"),
@@ -108,6 +111,7 @@ mod tests {
             ("30", "`30` has no unit; did you mean \"30s\"?"),
             ("", "it is empty"),
             ("  ", "it is empty"),
+            ("5m30", "a number in `5m30` has no unit"),
             ("abc", "`abc` does not start with a number"),
             ("-1s", "`-1s` does not start with a number"),
             ("5 weks", "unknown unit `weks`: did you mean `weeks`?"),

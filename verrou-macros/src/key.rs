@@ -115,7 +115,13 @@ impl Arguments {
                     Some(position) => {
                         used[position] = true;
                         let bound = self.bound(position);
-                        if let Some(value) = value(placeholder, &bound, &self.literal, errors) {
+                        // It is a reference already, which rustc would name.
+                        let value = if placeholder.fields.is_empty() {
+                            Some(bound.to_token_stream())
+                        } else {
+                            value(placeholder, &bound, &self.literal, errors)
+                        };
+                        if let Some(value) = value {
                             steps.push(step(placeholder, &value, &private));
                         }
                     }

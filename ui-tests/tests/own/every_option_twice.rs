@@ -8,7 +8,7 @@ use verrou::{Error, locked};
     on_lost = cancel, guard = a, verrou = b, crate = verrou,
 )]
 async fn f(b: &verrou::Verrou) -> Result<(), Error> {
-    let _ = b;
+    let _ = (a, b);
     Ok(())
 }
 

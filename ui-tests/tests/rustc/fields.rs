@@ -1,4 +1,5 @@
-// Must say what is wrong with each field, at the literal: private, not in the tuple, of a type without fields.
+// Must say what is wrong with each field, at the literal: private, not in the tuple, of a type without fields. The help
+// of rustc to call the method of that name is of no use here.
 use verrou::{Error, locked};
 
 mod inner {
