@@ -1,9 +1,8 @@
 //! What `#[locked]` costs, as the page of the attribute says: `cargo bench -p ui-tests`.
 //!
-//! Everything is compared within one run: a figure by itself is the machine's. The compile times are those of crates
+//! What can be counted is in `tests/costs.rs`. Everything is compared within one run: a figure by itself is the machine's. The compile times are those of crates
 //! that are written for it, in a folder of the build, and are CPU time of all that cargo starts (Linux only).
 
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::error::Error;
 use std::fmt::Write as _;
 use std::fs;
@@ -11,44 +10,12 @@ use std::future::Future;
 use std::hint::black_box;
 use std::path::Path;
 use std::process::Command;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use verrou::drivers::MemoryStore;
 use verrou::{Verrou, key, locked};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
-
-struct Counting;
-
-static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
-
-// SAFETY: all is done by `System`.
-#[expect(unsafe_code, reason = "an allocator that counts")]
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        unsafe { System.dealloc(pointer, layout) }
-    }
-
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        unsafe { System.realloc(pointer, layout, size) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-fn allocations<T>(work: impl FnOnce() -> T) -> u64 {
-    let before = ALLOCATIONS.load(Ordering::Relaxed);
-    black_box(work());
-    ALLOCATIONS.load(Ordering::Relaxed) - before
-}
 
 #[expect(clippy::print_stdout, reason = "the figures")]
 fn say(what: &str, figure: impl std::fmt::Display, bound: &str) {
@@ -58,7 +25,6 @@ fn say(what: &str, figure: impl std::fmt::Display, bound: &str) {
 fn main() -> Result<()> {
     rendering()?;
     overhead()?;
-    size();
     if cfg!(target_os = "linux") {
         compiling()?;
     }
@@ -76,8 +42,7 @@ fn best(rounds: u32, mut round: impl FnMut() -> Result<Duration>) -> Result<Dura
 
 fn rendering() -> Result<()> {
     const CALLS: u32 = 200_000;
-    let (from, name) = (black_box(123_456_u64), black_box("alice"));
-    let count = allocations(|| key!("transfer:<from>:<name>", from, name));
+    let (from, name) = (123_456_u64, "alice");
     let time = best(7, || {
         let start = Instant::now();
         for _ in 0..CALLS {
@@ -89,7 +54,6 @@ fn rendering() -> Result<()> {
         }
         Ok(start.elapsed() / CALLS)
     })?;
-    say("a key of two arguments, allocations", count, "<= 1");
     say("a key of two arguments", format!("{time:?}"), "<= 100ns");
     Ok(())
 }
@@ -136,33 +100,6 @@ fn overhead() -> Result<()> {
     let more = nanoseconds(with) - nanoseconds(without);
     say("  more than by hand", format!("{more} ns"), "<= 100 ns");
     Ok(())
-}
-
-/// A function with an argument of 256 bytes and a buffer of 1 KiB that lives over an await.
-fn size() {
-    async fn plain(argument: [u8; 256]) -> std::result::Result<usize, verrou::Error> {
-        let buffer = [argument[0]; 1024];
-        std::future::ready(()).await;
-        Ok(buffer.len() + argument.len())
-    }
-
-    #[locked("t")]
-    async fn attribute(argument: [u8; 256]) -> std::result::Result<usize, verrou::Error> {
-        let buffer = [argument[0]; 1024];
-        std::future::ready(()).await;
-        Ok(buffer.len() + argument.len())
-    }
-
-    let plain = size_of_val(&plain([0; 256]));
-    let locked = size_of_val(&attribute([0; 256]));
-    say("the future of a plain function", format!("{plain} B"), "");
-    say("the same with the attribute", format!("{locked} B"), "");
-    #[expect(clippy::cast_precision_loss, reason = "small numbers")]
-    say(
-        "  times the plain one",
-        format!("{:.2}", locked as f64 / plain as f64),
-        "<= 1.3",
-    );
 }
 
 const FUNCTIONS: u32 = 1000;

@@ -490,10 +490,7 @@ mod tests {
         ] {
             let expanded = expanded(&format!("fn f(a: u8) -> {output} {{ {body} }}"));
             assert!(!expanded.contains("compile_error"), "{expanded}");
-            assert!(
-                expanded.contains("let __verrou_body : R = { a }"),
-                "{expanded}"
-            );
+            assert!(expanded.contains("match () { () => { a } }"), "{expanded}");
         }
     }
 
