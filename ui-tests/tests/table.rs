@@ -1,4 +1,4 @@
-//! The tables of `README.md` are complete, and what they name exists.
+//! The tables of `README.md` are complete, and what they name exists; so are the examples of the documentation.
 
 use std::fs;
 use std::path::Path;
@@ -86,6 +86,36 @@ fn all_cases_are_there_and_what_holds_them_exists() {
     assert!(!exists("own/no_such_case"));
     assert!(!exists("locked::keys::no_such_test"));
     assert!(!exists("macros::args::is_key"));
+}
+
+/// The macro's crate cannot compile them itself.
+#[test]
+fn the_examples_of_the_documentation_are_compiled_word_for_word() {
+    let compiled = include_str!("pass/documentation.rs");
+    let compiled: String = compiled
+        .lines()
+        .map(|line| line.trim().to_owned() + "\n")
+        .collect();
+    let compiled = compiled.replace("pub async fn", "async fn");
+    let source = include_str!("../../verrou-macros/src/lib.rs");
+    let mut blocks: Vec<String> = Vec::new();
+    let mut inside = false;
+    for line in source.lines() {
+        let line = line.strip_prefix("///").unwrap_or_default().trim();
+        if line.starts_with("```") {
+            inside = !inside;
+            if inside {
+                blocks.push(String::new());
+            }
+        } else if let Some(block) = blocks.last_mut().filter(|_| inside) {
+            block.push_str(line);
+            block.push('\n');
+        }
+    }
+    assert_eq!(blocks.len(), 5);
+    for block in blocks {
+        assert!(compiled.contains(&block), "{block}");
+    }
 }
 
 /// A fixture without such a comment would be compared with what it was, and with nothing else.

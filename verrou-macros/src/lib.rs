@@ -19,6 +19,23 @@ mod template;
 /// Choose it when a whole function is what only one caller at a time may do. For a part of a function, or for keys that
 /// are known only in its middle, use `Lock::run` or a guard.
 ///
+/// | option | without it | meaning |
+/// |---|---|---|
+/// | `store = "name"` | the default store | where the lock is kept |
+/// | `ttl = "30s"` | 20 s | how long the key stays taken when the holder dies; 10 ms to 3650 days |
+/// | `wait = "5s"`, `forever`, `never` | 30 s | how long to wait for somebody else |
+/// | `max_hold = "5m"` | no bound | the lock is lost after that time, whatever renewal does; at least 10 ms |
+/// | `min_hold = "1s"` | none | the key stays taken at least that long; at most the `ttl` |
+/// | `renew = false` | `true` | a lease that ends after `ttl` even if the body runs on |
+/// | `attempts = 5` | no bound | how often to ask the store; at least once |
+/// | `delay = "100ms"` | 5 to 250 ms | how long to sleep between attempts, the first pause aside; at least 1 ms |
+/// | `on_busy = EXPR`, `skip` | the error | what to return when somebody else holds the lock |
+/// | `on_lost = continue`, `cancel` | `cancel` | whether the body runs on when the lock is lost |
+/// | `when = EXPR` | `true` | `false` runs the body without a lock |
+/// | `guard = name` | | binds `name: &LockGuard` in the body; not together with `when` |
+/// | `verrou = EXPR` | `verrou::current()` | the instance; a `Verrou`, or a reference or `Arc` of one |
+/// | `crate = path` | `::verrou` | where the library is, if it is renamed or re-exported |
+///
 /// ```ignore (verrou depends on this crate)
 /// use verrou::locked;
 ///
@@ -30,11 +47,15 @@ mod template;
 /// }
 /// ```
 ///
-/// It goes on an `async fn` with a body: free, a method, in a trait or its implementation, under `#[async_trait]`; or on
-/// a function whose whole body is one async block, returned as `impl Future<Output = R>` or boxed. Put it above
-/// attributes that take the `async` away, such as `#[tokio::test]`.
+/// # Where it goes
 ///
-/// The function must be able to return a lock error: its type is `Result<T, E>` with `E: From<verrou::Error>`.
+/// On an `async fn` with a body: free, a method with any receiver, in a trait or its implementation, with generics,
+/// patterns and `impl Trait`, `unsafe`, made by a `macro_rules!`; under `#[async_trait]`; above or below `#[instrument]`.
+/// Also on a function whose whole body is one async block, returned as `impl Future<Output = R>` or in a pinned box. Put it
+/// above attributes that take the `async` away, such as `#[tokio::test]` and `#[tokio::main]`.
+///
+/// The function must be able to return a lock error: its type is `Result<T, E>` with `E: From<verrou::Error>`, under
+/// whatever name.
 ///
 /// # Keys
 ///
@@ -43,7 +64,8 @@ mod template;
 ///
 /// In a value, every ASCII character but letters, digits, `-`, `.`, `_` and `~` is written as `%XX`, so different
 /// arguments never make the same key. Therefore two placeholders need an ASCII punctuation character between them that
-/// is none of `-`, `.`, `_`, `~` and `%`, as in `"seat:<row>:<number>"`. An empty value is `Error::InvalidKey`.
+/// is none of `-`, `.`, `_`, `~` and `%`, as in `"seat:<row>:<number>"`. An empty value is `Error::InvalidKey`. The page
+/// `verrou::docs::keys` has the whole of it, with examples; `key!` renders the same key outside of a function.
 ///
 /// All keys are rendered once, when the future is first polled, before the body can change or move its arguments.
 /// Several keys are acquired all or nothing, in an order of their own, equal ones once:
@@ -59,29 +81,14 @@ mod template;
 ///
 /// # Options
 ///
-/// After the keys, as `name = value`. What is not given comes from the instance.
+/// They stand after the keys, as `name = value`, each once. What is not given comes from the instance.
 ///
-/// | option | without it | meaning |
-/// |---|---|---|
-/// | `store = "name"` | the default store | where the lock is kept |
-/// | `ttl = "30s"` | 20 s | how long the key stays taken when the holder dies; 10 ms to 3650 days |
-/// | `wait = "5s"`, `forever`, `never` | 30 s | how long to wait for somebody else |
-/// | `max_hold = "5m"` | no bound | the lock is lost after that time, whatever renewal does |
-/// | `min_hold = "1s"` | none | the key stays taken at least that long; at most the `ttl` |
-/// | `renew = false` | `true` | a lease that ends after `ttl` even if the body runs on |
-/// | `attempts = 5` | no bound | how often to ask the store |
-/// | `delay = "100ms"` | 5 to 250 ms | how long to sleep between attempts; at least 1 ms |
-/// | `on_busy = EXPR`, `skip` | the error | what to return when somebody else holds the lock |
-/// | `on_lost = continue`, `cancel` | `cancel` | whether the body runs on when the lock is lost |
-/// | `when = EXPR` | `true` | `false` runs the body without a lock |
-/// | `guard = name` | | binds `name: &LockGuard` in the body; not together with `when` |
-/// | `verrou = EXPR` | `verrou::current()` | the instance; a `Verrou`, or a reference or `Arc` of one |
-/// | `crate = path` | `::verrou` | where the library is, if it is renamed or re-exported |
+/// A duration is a string such as `"500ms"`, `"30s"`, `"1m 30s"` or `"1.5h"`, checked when you compile, or any expression
+/// of type `Duration`. Other options take expressions as the table says; they may use the arguments, `?` and `.await`. Each
+/// is evaluated once, at the first poll, and `on_busy` only when it is needed.
 ///
-/// A duration is a string, checked when you compile, or any expression of type `Duration`. Expressions may use the
-/// arguments; they are evaluated at the first poll. `on_busy = skip` returns `Ok(None)` or `Ok(())`, for
-/// `Result<Option<T>, E>` and `Result<(), E>`. `on_busy` answers only for a lock that was not obtained in time: a store
-/// that fails is an error all the same.
+/// `on_busy` answers for a lock that was not obtained in time, `Busy` or `Timeout`, and for nothing else: a store that fails
+/// is an error all the same. `skip` returns `Ok(None)` or `Ok(())`, for `Result<Option<T>, E>` and `Result<(), E>`.
 ///
 /// ```ignore (verrou depends on this crate)
 /// /// One worker of the fleet builds the report; the others have nothing to do.
@@ -91,22 +98,84 @@ mod template;
 /// }
 /// ```
 ///
+/// # What it makes of a function
+///
+/// The function keeps its signature, its attributes and its body. Of the first example it makes, with other names and paths:
+///
+/// ```ignore (verrou depends on this crate)
+/// async fn transfer(from: u64, to: u64, amount: i64) -> Result<(), BankError> {
+///     let lock = verrou::current()?.create_lock(key!("transfer:<from>", from)?);
+///     let guard = lock.acquire().await?;
+///     let body = async move {
+///         // Never so; but now rustc knows what the body returns, for `?` and coercions.
+///         if let Some(output) = None::<Result<(), BankError>> {
+///             return output;
+///         }
+///         withdraw(from, amount).await?;
+///         deposit(to, amount).await?;
+///         Ok(())
+///     };
+///     // Polls the body where it stands; drops it if the lock is lost.
+///     let output = match hold(Some(&guard), body).await {
+///         Ok(output) => output,
+///         Err(lost) => Err(lost.into()),
+///     };
+///     release(Some(guard)).await;
+///     output
+/// }
+/// ```
+///
+/// `return`, `?` and a labelled `break` leave the body, not the function: the lock is released, and the store has said so,
+/// before the caller goes on. A panic drops the guard on its way: the release is begun, and whoever asks next in this
+/// process waits for it.
+///
+/// # What is refused
+///
+/// When you compile, all mistakes at once, each where it stands and with the way out:
+///
+/// - what cannot wait or has nothing to wait in: a `const fn`, a function that is not `async`, a declaration without a body;
+/// - a second `#[locked]` on a function: it would take its locks one inside the other, which can deadlock;
+/// - a return type without room for the error; `-> !`;
+/// - in a key: placeholders that are no argument or no field, values without `Display`, brackets without their partner,
+///   values that nothing separates, more than 512 bytes, no text at all, the same key twice;
+/// - options that do not exist, stand twice, lack their value, have a value out of bounds, or contradict each other: `when`
+///   with `guard`; `wait = never` with `attempts` or `delay`; `attempts = 1` with `delay`; `min_hold` above `ttl` or
+///   `max_hold`; `renew = false` with a `max_hold` that is no shorter than the `ttl`, unless there is a `guard` to extend;
+/// - a guard with the name of an argument.
+///
+/// At run time, before any request: an instance that is not there, a store of another name, durations out of bounds, keys
+/// that are empty or too long.
+///
 /// # Sharp edges
 ///
 /// - **What is returned outlives the lock.** A stream, a future, a `JoinHandle` or a spawned task goes on after the
 ///   release. Do the work in the body.
+/// - **The result waits for the release**, so the future is `Send` if the body and the result are.
 /// - **Drop order.** Locals of the body, and every argument that the body names, drop while the lock is held. Arguments
 ///   that it does not name drop after the release.
 /// - **Re-entry.** A call from the body that needs the same key, in the same task, is `Error::Reentrant`. A call through
 ///   a spawned task is not recognised: it waits until `wait` ends.
 /// - **Two functions that lock the same keys one inside the other** can block each other until `wait` ends. Name all
-///   keys in one attribute; a second `#[locked]` on the same function is refused.
+///   keys in one attribute.
 /// - **Loss.** If the lease ends early, the body is not polled again and the function returns `Error::Lost`, unless
 ///   `on_lost = continue`. A body that has ended has its value returned in any case: end it with `guard.check()?` where
 ///   that matters, and give the token to what you write to.
 /// - **Nesting.** The body is a future inside a future. A chain of some ten locked functions that call each other
 ///   may need `#![recursion_limit = "256"]`, or a `Box::pin` in the middle.
 /// - **`cfg_attr`.** A `#[locked]` inside of a `#[cfg_attr]` below another `#[locked]` is not seen as the second one.
+///
+/// # Cost
+///
+/// Measured by `cargo bench -p ui-tests` and `ui-tests/tests/costs.rs`, on one core of a shared machine; compare them
+/// with each other:
+///
+/// | what | cost |
+/// |---|---|
+/// | rendering a key of two arguments | one allocation, 50 ns |
+/// | the attribute, over `lock.run(..)` written by hand, in memory | within 100 ns of its 2.2 µs |
+/// | the size of the future, with an argument of 256 bytes and a buffer of 1 KiB | 1.2 times the plain function's |
+/// | building the macro from nothing | 4 s of CPU, `syn` included |
+/// | checking a function of ten lines | 3.6 ms more |
 ///
 /// # Errors
 ///
@@ -115,8 +184,7 @@ mod template;
 /// `NotInitialized`, `UnknownStore`, `InvalidKey`, `InvalidOption`, `ShutDown`. The body has not run for any of these but
 /// `Lost`.
 ///
-/// Mistakes in the attribute are compile errors, all at once. E0433 at the attribute, "could not find `verrou`", means
-/// that the library has another name here: say `crate = path`.
+/// E0433 at the attribute, "could not find `verrou`", means that the library has another name here: say `crate = path`.
 ///
 /// # Cancel safety
 ///

@@ -58,6 +58,34 @@ pub mod several {
     }
 }
 
+pub mod expanded {
+    use super::*;
+
+    use verrou::__private::{hold, release};
+    use verrou::key;
+
+    pub async fn transfer(from: u64, to: u64, amount: i64) -> Result<(), BankError> {
+        let lock = verrou::current()?.create_lock(key!("transfer:<from>", from)?);
+        let guard = lock.acquire().await?;
+        let body = async move {
+            // Never so; but now rustc knows what the body returns, for `?` and coercions.
+            if let Some(output) = None::<Result<(), BankError>> {
+                return output;
+            }
+            withdraw(from, amount).await?;
+            deposit(to, amount).await?;
+            Ok(())
+        };
+        // Polls the body where it stands; drops it if the lock is lost.
+        let output = match hold(Some(&guard), body).await {
+            Ok(output) => output,
+            Err(lost) => Err(lost.into()),
+        };
+        release(Some(guard)).await;
+        output
+    }
+}
+
 pub fn main() -> Result<(), BankError> {
     use verrou::key;
 
