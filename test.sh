@@ -102,7 +102,7 @@ pinned=$(sed -n 's/^const PINNED: &str = "\(.*\)";$/\1/p' ui-tests/tests/ui.rs)
 compiler=$("${RUSTC:-rustc}" -V)
 case $compiler in
     "$pinned"*) ;;
-    *) skipped+=("ui-tests/rustc (worded by ${pinned}x, this is $compiler)") ;;
+    *) skipped+=("ui-tests/tests/rustc and transparent (worded by ${pinned}x, this is $compiler)") ;;
 esac
 if [ "$(id -u)" = 0 ]; then
     skipped+=("the file rights of the SQLite driver (they do not bind root)")

@@ -55,4 +55,19 @@ pub mod decisions {
 
     #[doc = include_str!("docs/decisions/0010-the-proof-is-a-history.md")]
     pub mod d0010_the_proof_is_a_history {}
+
+    #[doc = include_str!("docs/decisions/0020-the-acquisition-of-a-locked-function-is-boxed.md")]
+    pub mod d0020_the_acquisition_of_a_locked_function_is_boxed {}
+
+    #[doc = include_str!("docs/decisions/0021-a-panic-does-not-wait-for-the-release.md")]
+    pub mod d0021_a_panic_does_not_wait_for_the_release {}
+
+    #[doc = include_str!("docs/decisions/0022-the-result-waits-for-the-release.md")]
+    pub mod d0022_the_result_waits_for_the_release {}
+
+    #[doc = include_str!("docs/decisions/0023-the-body-stands-in-a-match-arm.md")]
+    pub mod d0023_the_body_stands_in_a_match_arm {}
+
+    #[doc = include_str!("docs/decisions/0024-a-mistake-in-a-key-is-drawn.md")]
+    pub mod d0024_a_mistake_in_a_key_is_drawn {}
 }
