@@ -22,23 +22,27 @@ pub(crate) fn locked(arguments: TokenStream, item: TokenStream) -> TokenStream {
     if args.guard.is_some() {
         args.when = None;
     }
-    let expanded = Function::parse(item.clone(), &mut errors)
-        .and_then(|function| function.locked(&mut args, &mut errors));
+    let function = Function::parse(item.clone(), &mut errors);
+    let expanded = function.map_or(item, |mut function| {
+        function
+            .locked(&mut args, &mut errors)
+            .unwrap_or_else(|| function.kept(&args))
+    });
     // The function stays when the arguments are wrong: all who call it go on type-checking.
     let mut tokens = errors.to_tokens();
-    tokens.extend(expanded.unwrap_or(item));
+    tokens.extend(expanded);
     tokens
 }
 
 impl Function {
-    fn locked(mut self, args: &mut Args, errors: &mut Errors) -> Option<TokenStream> {
+    fn locked(&mut self, args: &mut Args, errors: &mut Errors) -> Option<TokenStream> {
         let shape = self.shape(errors);
-        self.refuse_a_second_locked(errors);
+        self.refuse_a_second_locked(args, errors);
         self.refuse_a_guard_named_like_an_argument(args, errors);
         let args = &*args;
         let shape = shape?;
         let ret = self.checked_output(errors)?;
-        let mut scope = Scope::new(&self);
+        let mut scope = Scope::new(self);
         let body = match shape {
             Shape::Async(keyword) => {
                 let mut user = TokenStream::new();
@@ -62,12 +66,30 @@ impl Function {
         Some(self.with_body(&body))
     }
 
+    /// The function without a lock, for one that cannot have it: its body is checked, so it must have the guard's name.
+    fn kept(&self, args: &Args) -> TokenStream {
+        let Some(name) = &args.guard else {
+            return self.with_body(&self.body);
+        };
+        let private = private(args.krate.as_ref());
+        let body = &self.body;
+        let function = self.with_body(&quote_spanned! {Span::mixed_site()=>
+            let (#name,): (&#private::LockGuard,) = ::core::panic!();
+            #body
+        });
+        quote_spanned!(Span::mixed_site()=> #[allow(unreachable_code, unused_variables)] #function)
+    }
+
     /// Two of them take their locks one inside the other, in no common order with other functions.
-    fn refuse_a_second_locked(&mut self, errors: &mut Errors) {
+    fn refuse_a_second_locked(&mut self, args: &mut Args, errors: &mut Errors) {
         self.attrs.retain(|attr| {
             let last = attr.path().segments.last();
             let second = last.is_some_and(|segment| segment.ident == "locked");
             if second {
+                if let (None, Ok(list)) = (&args.guard, attr.meta.require_list()) {
+                    // The body goes on having it.
+                    args.guard = Args::parse(list.tokens.clone(), &mut Errors::default()).guard;
+                }
                 errors.push_at(
                     attr.path(),
                     "a second `#[locked]` takes its locks one inside the other, which can deadlock; name all keys in one: `#[locked(\"a\", \"b\")]`",
@@ -165,6 +187,9 @@ struct Plan<'a> {
     keys: Vec<TokenStream>,
     /// `::verrou::__private`
     private: TokenStream,
+    /// There are mistakes, which must not look like others: an argument that a key means but does not name, like an
+    /// unused one.
+    broken: bool,
 }
 
 impl<'a> Plan<'a> {
@@ -181,6 +206,7 @@ impl<'a> Plan<'a> {
             scope,
             keys,
             private,
+            broken: !errors.is_empty(),
         }
     }
 
@@ -329,7 +355,7 @@ impl<'a> Plan<'a> {
             .scope
             .names
             .iter()
-            .filter(|name| mentions(user, &name.ident))
+            .filter(|name| self.broken || mentions(user, &name.ident))
         {
             captures.extend(capture(&name.cfgs, &name.ident));
         }

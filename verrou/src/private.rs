@@ -9,7 +9,7 @@ use std::pin::Pin;
 
 pub use crate::body::Body as Hold;
 pub use crate::error::Error;
-use crate::guard::LockGuard;
+pub use crate::guard::LockGuard;
 use crate::lock::Lock;
 pub use crate::options::{LockOptions, OnLost, Wait};
 use crate::registry::Verrou;
