@@ -39,9 +39,7 @@ fn exists(name: &str) -> bool {
             |line: &&str| line.starts_with("#[test]") || line.starts_with("#[tokio::test");
         let is_it = |at: usize| {
             lines[at].contains(&format!("fn {test}("))
-                && lines[at.saturating_sub(3)..at]
-                    .iter()
-                    .any(|line| attribute(&line))
+                && lines[at.saturating_sub(3)..at].iter().any(attribute)
         };
         (0..lines.len()).any(is_it)
     };
@@ -86,6 +84,45 @@ fn all_cases_are_there_and_what_holds_them_exists() {
     assert!(!exists("own/no_such_case"));
     assert!(!exists("locked::keys::no_such_test"));
     assert!(!exists("macros::args::is_key"));
+}
+
+#[test]
+fn every_option_is_used_misused_and_run() {
+    let source = include_str!("../../verrou-macros/src/args.rs");
+    let (_, options) = source.split_once("const OPTIONS").expect("the options");
+    let options = options
+        .lines()
+        .skip(1)
+        .take_while(|line| line.trim() != "];");
+    let options: Vec<_> = options.filter_map(|line| line.split('"').nth(1)).collect();
+    assert!(options.len() > 12, "{options:?}");
+    let (_, section) = README.split_once("# The options").expect("the heading");
+    let rows = section
+        .lines()
+        .skip_while(|line| !line.starts_with('|'))
+        .skip(2);
+    let rows: Vec<_> = rows.take_while(|line| line.starts_with('|')).collect();
+    assert_eq!(rows.len(), options.len());
+    for (option, row) in options.iter().zip(rows) {
+        let cells: Vec<_> = row.trim_matches('|').split(" | ").collect();
+        let [name, used, misused, run] = cells.as_slice() else {
+            panic!("four cells: {row}");
+        };
+        assert_eq!(name.trim(), format!("`{option}`"));
+        for cell in [used, misused, run] {
+            let named = tests(cell);
+            assert!(!named.is_empty(), "{row}");
+            for name in named {
+                assert!(exists(name), "`{option}`: there is no `{name}`");
+            }
+        }
+        let name = format!("{option} =");
+        for case in tests(used).iter().chain(&tests(misused)) {
+            let file = format!("{}/tests/{case}.rs", env!("CARGO_MANIFEST_DIR"));
+            let text = fs::read_to_string(file).unwrap_or_default();
+            assert!(text.contains(&name), "`{case}` has no `{name}`");
+        }
+    }
 }
 
 /// The macro's crate cannot compile them itself.

@@ -11,10 +11,11 @@ use syn::spanned::Spanned as _;
 use syn::visit_mut::{VisitMut, visit_type_mut};
 use syn::{Attribute, Expr, Token, Type};
 
-use crate::args::{Args, OnBusy, OnLost, Time, Waiting};
+use crate::args::Args;
 use crate::errors::Errors;
 use crate::function::{Function, Shape, replace_async_block, replace_async_trait};
 use crate::render::{Scope, private, render};
+use crate::values::{OnBusy, OnLost, Time, Waiting};
 
 pub(crate) fn locked(arguments: TokenStream, item: TokenStream) -> TokenStream {
     let mut errors = Errors::default();

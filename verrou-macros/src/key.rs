@@ -6,10 +6,10 @@ use syn::ext::IdentExt as _;
 use syn::parse::{ParseStream, Parser as _};
 use syn::{Expr, LitStr, Path, Token};
 
-use crate::args::krate;
 use crate::errors::{Errors, listed, nearest};
 use crate::render::{capacity, private, step, value};
 use crate::template::{self, Piece, Placeholder, Template};
+use crate::values;
 
 pub(crate) fn key(arguments: TokenStream) -> TokenStream {
     let mut errors = Errors::default();
@@ -63,7 +63,7 @@ impl Arguments {
             let name = input.call(Ident::parse_any)?;
             if name == "crate" {
                 input.parse::<Token![=]>()?;
-                arguments.krate = Some(krate(input)?);
+                arguments.krate = Some(values::krate(input)?);
                 continue;
             }
             let value = if input.parse::<Option<Token![=]>>()?.is_some() {

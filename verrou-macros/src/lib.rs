@@ -13,6 +13,7 @@ mod key;
 mod mutations;
 mod render;
 mod template;
+mod values;
 
 /// Runs an async function under one or several locks: acquires before the body, releases after it.
 ///
