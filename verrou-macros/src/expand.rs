@@ -27,7 +27,7 @@ pub(crate) fn locked(arguments: TokenStream, item: TokenStream) -> TokenStream {
     let expanded = function.map_or(item, |mut function| {
         function
             .locked(&mut args, &mut errors)
-            .unwrap_or_else(|| function.kept(&args))
+            .unwrap_or_else(|| function.kept(&args, &mut errors))
     });
     // The function stays when the arguments are wrong: all who call it go on type-checking.
     let mut tokens = errors.to_tokens();
@@ -67,8 +67,21 @@ impl Function {
         Some(self.with_body(&body))
     }
 
-    /// The function without a lock, for one that cannot have it: its body is checked, so it must have the guard's name.
-    fn kept(&self, args: &Args) -> TokenStream {
+    /// The function without a lock, for one that cannot have it. Its keys are checked all the same; so is its body, which
+    /// must have the guard's name.
+    fn kept(&self, args: &Args, errors: &mut Errors) -> TokenStream {
+        let scope = Scope::new(self);
+        // Below `#[async_trait]` the names would have to be found first.
+        if !scope
+            .names
+            .iter()
+            .any(|name| name.ident.to_string().starts_with("__arg"))
+        {
+            let private = private(args.krate.as_ref());
+            for key in &args.keys {
+                let _ = render(key, &scope, &private, errors);
+            }
+        }
         let Some(name) = &args.guard else {
             return self.with_body(&self.body);
         };
