@@ -5,7 +5,6 @@
 
 use std::fmt::{self, Display, Write};
 use std::future::{Future, ready};
-use std::pin::Pin;
 
 pub use crate::body::Body as Hold;
 pub use crate::error::Error;
@@ -14,6 +13,7 @@ use crate::lock::Lock;
 pub use crate::options::{LockOptions, OnLost, Wait};
 use crate::registry::Verrou;
 pub use crate::scope::current;
+use crate::store::erased::Boxed;
 
 /// The instance of `verrou = EXPR`; by reference, so that a field may be named.
 ///
@@ -35,14 +35,12 @@ pub fn acquire<const N: usize>(
     store: Option<&str>,
     options: LockOptions,
     keys: [Key; N],
-) -> Acquiring {
+) -> Boxed<Result<LockGuard, Error>> {
     match lock(verrou, store, keys) {
         Ok(lock) => Box::pin(lock.options(options).acquire()),
         Err(error) => Box::pin(ready(Err(error))),
     }
 }
-
-type Acquiring = Pin<Box<dyn Future<Output = Result<LockGuard, Error>> + Send>>;
 
 fn lock<const N: usize>(
     verrou: Result<Verrou, Error>,
