@@ -1,7 +1,8 @@
 //! What `#[locked]` costs, as the page of the attribute says: `cargo bench -p ui-tests`.
 //!
-//! What can be counted is in `tests/costs.rs`. Everything is compared within one run: a figure by itself is the machine's. The compile times are those of crates
-//! that are written for it, in a folder of the build, and are CPU time of all that cargo starts (Linux only).
+//! What can be counted is in `tests/costs.rs`. Everything is compared within one run: a figure by itself is the machine's.
+//! The compile times are those of crates that are written for it, in a folder of the build, and are CPU time of all that
+//! cargo starts (Linux only).
 
 use std::error::Error;
 use std::fmt::Write as _;

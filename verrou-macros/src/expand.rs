@@ -103,6 +103,7 @@ impl Function {
                 if let (None, Ok(list)) = (&args.guard, attr.meta.require_list()) {
                     // The body goes on having it.
                     args.guard = Args::parse(list.tokens.clone(), &mut Errors::default()).guard;
+                    args.when.take_if(|_| args.guard.is_some());
                 }
                 errors.push_at(
                     attr.path(),
@@ -251,13 +252,13 @@ impl<'a> Plan<'a> {
         let held = self.args.guard.as_ref().map(
             |_| quote_spanned!(Span::mixed_site()=> let (__verrou_held,) = (&__verrou_guard,);),
         );
-        // Patterns and not names: clippy's `significant_drop_tightening` would have the guard dropped earlier.
         // What is returned has the place of the body, where rustc then reports a wrong lifetime.
         let output = Ident::new(
             "__verrou_output",
             Span::mixed_site().located_at(user.span()),
         );
         quote_spanned! {Span::mixed_site()=>
+            // A pattern and not a name: clippy's `significant_drop_tightening` would have the guard dropped earlier.
             let (__verrou_guard,) = (#take,);
             #held
             let #output = match #private::hold(#borrowed, #body).await {
