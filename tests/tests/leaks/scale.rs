@@ -188,8 +188,9 @@ fn an_outage_of_half_a_lease_costs_none_of_ten_thousand_locks() {
         let store = FaultStore::new(MemoryStore::new()).with_io();
         let verrou = Verrou::builder().store("locks", store.clone());
         let verrou = verrou.build().unwrap();
-        let ttl = Duration::from_secs(4);
+        let ttl = Duration::from_secs(6);
         for hangs in [false, true] {
+            let begun = tokio::time::Instant::now();
             let guards = take_all(&verrou, ttl).await;
             let outage = store.on(Op::RenewMany);
             if hangs {
@@ -198,12 +199,16 @@ fn an_outage_of_half_a_lease_costs_none_of_ten_thousand_locks() {
                 outage.fail_before();
             }
             let calls = store.calls(Op::RenewMany);
-            // From the first renewal on, at a third of the ttl.
-            tokio::time::sleep(ttl / 3 + ttl / 2).await;
+            // From the first renewal on, at a third of the ttl of the first lock.
+            tokio::time::sleep_until(begun + ttl / 3 + ttl / 2).await;
             let calls = store.calls(Op::RenewMany) - calls;
             store.clear();
-            store.let_go();
-            tokio::time::sleep(ttl).await;
+            let healed = Instant::now();
+            while healed.elapsed() < ttl / 3 {
+                // Again and again: a call may have been told to hang just before, and begin to just after.
+                store.let_go();
+                tokio::time::sleep(TICK).await;
+            }
             let lost = guards.iter().filter(|guard| !guard.is_held()).count();
             println!("hangs: {hangs}, {calls} calls in the outage");
             assert_eq!(lost, 0, "of {LOCKS} locks");
@@ -229,8 +234,9 @@ fn a_frozen_server_for_half_a_lease(driver: Driver) {
         };
         let verrou = site.verrou().await;
         let ttl = Duration::from_secs(15);
+        let begun = tokio::time::Instant::now();
         let guards = take_all(&verrou, ttl).await;
-        tokio::time::sleep(ttl / 3 - Duration::from_secs(1)).await;
+        tokio::time::sleep_until(begun + ttl / 3 - Duration::from_secs(1)).await;
         let cpu = keeper_cpu();
         site.freeze().await;
         tokio::time::sleep(ttl / 2).await;
