@@ -6,11 +6,13 @@
 use std::io::Write as _;
 use std::time::Duration;
 
+use redis::ConnectionAddr;
+use redis::sentinel::{SentinelClientBuilder, SentinelServerType};
 use sqlx::{AssertSqlSafe, Executor as _};
 use tests::servers::is_skipped;
 use tests::servers::mariadb::{self, MariaDb};
 use tests::servers::postgres::PostgresServer;
-use tests::servers::redis::Server;
+use tests::servers::redis::{Server, Watched};
 use tests::{Folder, eventually, secrets, soon};
 use tracing::Level;
 use verrou::drivers::{MemoryStore, MySqlStore, PostgresStore, RedisStore, SqliteStore};
@@ -251,6 +253,37 @@ async fn a_server_that_was_started_anew_is_told_and_so_is_the_lease_that_went_wi
     assert_eq!(doubts(name).len(), 3);
     guard.release().await.unwrap();
     verrou.shutdown().await.unwrap();
+}
+
+/// After a failover it is another server that answers, with what it had got of the first.
+#[tokio::test]
+async fn a_failover_is_told() {
+    if skipped("redis") {
+        return;
+    }
+    let mut watched_by = Watched::start();
+    let address = ConnectionAddr::Tcp("127.0.0.1".to_owned(), watched_by.sentinel_port());
+    let builder = SentinelClientBuilder::new([address], "locks", SentinelServerType::Master);
+    let client = builder.unwrap().build().unwrap();
+    let store = RedisStore::from_sentinel(client).connect().await.unwrap();
+    let name = "failed-over";
+    let (verrou, store) = watched(name, store);
+    let at_first = ["weak_persistence", "asynchronous_failover"];
+    assert_eq!(doubts(name), at_first);
+    let lock = verrou.create_lock("k").ttl(30 * SECOND);
+    let guard = lock.acquire().await.unwrap();
+    eventually("the replica has it too", || {
+        let locks: Vec<String> = watched_by.replica.ask(&["KEYS", "*}lock"]);
+        locks.len() == 1
+    })
+    .await;
+    watched_by.primary.kill();
+    // The lease outlasts the failover, and is renewed by the new one.
+    eventually("it is told", || count(name, "other_server") == 1).await;
+    renewals(&store, 1).await;
+    assert!(guard.is_held());
+    assert_eq!(count(name, "other_server"), 1, "{:?}", doubts(name));
+    drop(guard);
 }
 
 /// Fails unless a lease that vanishes from the store, by `vanish`, is told as gone, once.
