@@ -6,6 +6,7 @@
 
 pub mod attempts;
 pub mod check;
+pub mod figures;
 pub mod picture;
 
 use std::fs::{File, OpenOptions};

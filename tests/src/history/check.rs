@@ -18,7 +18,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::attempts::{Attempt, Stall};
-use super::{End, Fail, HOT, Nanos, Work};
+use super::figures::{Figures, figures};
+use super::{End, Fail, Nanos};
 
 /// One millisecond.
 pub const MS: Nanos = 1_000_000;
@@ -33,7 +34,7 @@ const UNSERVED: Nanos = 1_500 * MS;
 /// A process has so long to connect.
 const STARTING: Nanos = 1_000 * MS;
 /// For so long after a fault has ended, connections are found to be dead.
-const AFTERMATH: Nanos = 2_000 * MS;
+pub(super) const AFTERMATH: Nanos = 2_000 * MS;
 
 /// Something that was done to the processes of a run.
 #[derive(Clone, Debug)]
@@ -92,32 +93,6 @@ impl Violation {
     }
 }
 
-/// What happened in a run, in numbers.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Figures {
-    /// Guards.
-    pub grants: u64,
-    /// Guards that had to be waited for.
-    pub contended: u64,
-    /// The guards by what they were for.
-    pub by_work: BTreeMap<Work, u64>,
-    /// Guards that were told of their loss.
-    pub lost: u64,
-    /// Acquires that ended by an error of the store.
-    pub failed: u64,
-    /// Futures that were dropped.
-    pub cancelled: u64,
-    /// Writes that the resource has rejected for their token.
-    pub stale_writes: u64,
-    /// The longest time in which somebody waited for the key that everybody wants, and nobody said that it was held.
-    pub longest_gap: Nanos,
-    /// The longest wait for a guard.
-    pub longest_wait: Nanos,
-    /// The longest time in which a process did not run, other than by a fault.
-    pub longest_stall: Nanos,
-}
-
 /// All checks on one run.
 #[must_use]
 pub fn check(
@@ -139,7 +114,7 @@ pub fn check(
     checker.busy();
     checker.served();
     checker.come_back();
-    let figures = checker.figures();
+    let figures = figures(attempts, stalls, circumstances);
     (figures, checker.violations)
 }
 
@@ -368,15 +343,6 @@ impl Checker<'_> {
     fn disturbed_itself(&self, process: u32, from: Nanos, to: Nanos) -> bool {
         self.circumstances.windows.iter().any(|window| {
             window.victim == Some(process) && window.from <= to && window.to + SLACK >= from
-        })
-    }
-
-    /// Whether a stall is a fault's doing.
-    fn struck(&self, stall: &Stall) -> bool {
-        self.circumstances.windows.iter().any(|window| {
-            (stall.process.is_none() || window.victim.is_none() || window.victim == stall.process)
-                && window.from <= stall.to
-                && window.to + AFTERMATH >= stall.from
         })
     }
 
@@ -618,60 +584,6 @@ impl Checker<'_> {
         for seen in late {
             self.found("keys come back", seen);
         }
-    }
-
-    fn longest_gap(&self) -> Nanos {
-        // Who waits, who holds: one more or one less from that moment on.
-        let mut steps: Vec<(Nanos, i64, i64)> = Vec::new();
-        for attempt in self.of_key(HOT).filter(|attempt| attempt.keys.len() == 1) {
-            steps.push((attempt.invoked, 1, 0));
-            steps.push((attempt.settled().unwrap_or(attempt.last), -1, 0));
-            if let (Some(granted), Some((_, held))) = (attempt.granted, attempt.claim()) {
-                steps.push((granted, 0, 1));
-                steps.push((held.max(granted), 0, -1));
-            }
-        }
-        steps.sort_unstable();
-        let (mut waiting, mut holding, mut longest) = (0, 0, 0);
-        let mut since = None;
-        for (at, waits, holds) in steps {
-            if let Some(since) = since {
-                longest = longest.max(at - since);
-            }
-            waiting += waits;
-            holding += holds;
-            let starved = waiting > 0 && holding == 0;
-            since = starved.then(|| since.unwrap_or(at));
-        }
-        longest
-    }
-
-    fn figures(&self) -> Figures {
-        let mut figures = Figures::default();
-        for attempt in self.attempts {
-            if let Some(granted) = attempt.granted {
-                let waited = granted - attempt.invoked;
-                figures.grants += 1;
-                figures.contended += u64::from(waited > 5 * MS);
-                figures.longest_wait = figures.longest_wait.max(waited);
-                *figures.by_work.entry(attempt.work).or_default() += 1;
-            }
-            figures.lost += u64::from(attempt.lost.is_some());
-            figures.cancelled += u64::from(attempt.cancelled.is_some());
-            let failed = matches!(attempt.failed, Some((_, Fail::NotApplied | Fail::Unknown)));
-            figures.failed += u64::from(failed);
-            let stale = attempt.writes.iter().filter(|(_, accepted)| !accepted);
-            figures.stale_writes += stale.count() as u64;
-        }
-        figures.longest_gap = self.longest_gap();
-        figures.longest_stall = self
-            .stalls
-            .iter()
-            .filter(|stall| !self.struck(stall))
-            .map(|stall| stall.to - stall.from)
-            .max()
-            .unwrap_or(0);
-        figures
     }
 }
 

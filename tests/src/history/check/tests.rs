@@ -1,7 +1,7 @@
 //! Each check finds what it is for, and nothing in a history as it should be.
 
 use super::*;
-use crate::history::Id;
+use crate::history::{HOT, Id, Work};
 
 const SECOND: Nanos = 1_000 * MS;
 
