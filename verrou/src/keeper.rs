@@ -434,8 +434,8 @@ fn settle(hold: &Arc<Hold>, sent: Moment, ttl: Duration, reply: Option<Result<Re
         }
         Some(Ok(Reply::NotHeld)) => end(hold, true),
         failure => {
-            observe::renewal_failed(hold, failure.and_then(Result::err).as_ref());
-            hold.struggling.store(true, Ordering::Relaxed);
+            let again = hold.struggling.swap(true, Ordering::Relaxed);
+            observe::renewal_failed(hold, failure.and_then(Result::err).as_ref(), again);
             let pause = (hold.terms.ttl / 20).max(Duration::from_millis(1));
             hold.renew_next_at(Moment::now().after(pause));
         }

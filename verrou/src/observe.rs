@@ -94,16 +94,20 @@ pub(crate) fn lost(hold: &Hold, gone: bool) {
 }
 
 /// A renewal had no yes; it is tried again while the lease lasts.
-pub(crate) fn renewal_failed(hold: &Hold, error: Option<&StoreError>) {
+///
+/// An outage of ten thousand locks is one warning for each of them: what fails `again` is no more than debug.
+pub(crate) fn renewal_failed(hold: &Hold, error: Option<&StoreError>, again: bool) {
     let cause = error.map_or_else(
         || "no answer in time".to_owned(),
         |error| error.cause().to_string(),
     );
     let left = hold.deadline().map(Moment::remaining);
-    tracing::warn!(
-        target: "verrou",
-        store = %hold.registered.name, key = %Shown(hold.key.key()), %cause, ?left, "renewal failed, trying again"
-    );
+    let (store, key) = (&hold.registered.name, Shown(hold.key.key()));
+    if again {
+        tracing::debug!(target: "verrou", %store, %key, %cause, ?left, "renewal failed again, trying on");
+    } else {
+        tracing::warn!(target: "verrou", %store, %key, %cause, ?left, "renewal failed, trying again");
+    }
     count(
         "verrou_renewal_failures_total",
         &hold.registered,
