@@ -64,8 +64,8 @@ pub struct Circumstances {
     pub windows: Vec<Window>,
     /// The processes that were killed, and when.
     pub killed: BTreeMap<u32, Nanos>,
-    /// When the store has lost its data.
-    pub forgot: Vec<Nanos>,
+    /// When the store has lost its data: at some moment between these two.
+    pub forgot: Vec<(Nanos, Nanos)>,
     /// When the processes were told to end.
     pub stopped: Nanos,
     /// How long each key took to be acquired when nobody worked any more, and how long it may have taken.
@@ -161,9 +161,12 @@ impl Checker<'_> {
         })
     }
 
+    /// Whether the store may have lost its data between `from` and `to`.
     fn forgotten(&self, from: Nanos, to: Nanos) -> bool {
         let forgot = &self.circumstances.forgot;
-        forgot.iter().any(|at| from < *at && *at < to)
+        forgot
+            .iter()
+            .any(|(earliest, latest)| from < *latest && *earliest < to)
     }
 
     fn exclusion(&mut self) {

@@ -274,7 +274,7 @@ impl<'a> Stage<'a> {
             Fault::KillServer | Fault::Volatile => {
                 self.stand.kill();
                 if self.cell.fault == Fault::Volatile {
-                    self.circumstances.forgot.push(boot_nanos());
+                    self.circumstances.forgot.push((from, boot_nanos()));
                 }
                 sleep(Duration::from_millis(self.rng.u64(20..400))).await;
                 self.stand.restart().await;
@@ -320,8 +320,7 @@ impl<'a> Stage<'a> {
             }
             Fault::Forget => {
                 self.stand.forget().await;
-                // It has happened by now, and after `from`.
-                self.circumstances.forgot.push(boot_nanos());
+                self.circumstances.forgot.push((from, boot_nanos()));
                 self.window(from, None, false);
             }
         }

@@ -94,10 +94,18 @@ fn two_that_hold_at_a_time_are_found() {
     assert_eq!(finds(&attempts, &undisturbed()), ["exclusion"]);
     // What a store forgets, it may grant again.
     let forgetful = Circumstances {
-        forgot: vec![10 * SECOND + 400 * MS],
+        forgot: vec![(10 * SECOND + 400 * MS, 10 * SECOND + 410 * MS)],
         ..undisturbed()
     };
     assert_eq!(finds(&attempts, &forgetful), [""; 0]);
+    // Before both, or after both, it is no excuse.
+    for moment in [9 * SECOND, 13 * SECOND] {
+        let forgetful = Circumstances {
+            forgot: vec![(moment, moment + MS)],
+            ..undisturbed()
+        };
+        assert_eq!(finds(&attempts, &forgetful), ["exclusion"]);
+    }
 }
 
 #[test]
@@ -122,7 +130,7 @@ fn tokens_that_fall_or_repeat_are_found() {
     assert_eq!(finds(&two(6, 5), &undisturbed()), ["tokens"]);
     assert_eq!(finds(&two(5, 5), &undisturbed()), ["tokens"]);
     let forgetful = Circumstances {
-        forgot: vec![10 * SECOND + 500 * MS],
+        forgot: vec![(10 * SECOND + 500 * MS, 10 * SECOND + 510 * MS)],
         ..undisturbed()
     };
     assert_eq!(finds(&two(6, 5), &forgetful), ["tokens"]);
