@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::call::{self, Call, all, store_error};
+use crate::call::{self, Call, store_error};
 use crate::clock::Moment;
 use crate::error::Error;
 use crate::hold::{Hold, Loss, Lost};
@@ -12,7 +12,7 @@ use crate::keeper;
 use crate::observe;
 use crate::options::{OnLost, check_ttl};
 use crate::serialized::SerializedLock;
-use crate::store::{RenewRequest, Reply};
+use crate::store::{RenewRequest, Reply, all};
 use crate::token::FencingToken;
 
 /// A lock that is held, until it is released, dropped or lost.

@@ -55,7 +55,7 @@ pub(crate) struct Hold {
     leased_until: AtomicU64,
     /// When the keeper should renew; moved by each renewal.
     renew_at: AtomicU64,
-    /// The last renewal had no answer: the next one goes alone, not in a batch.
+    /// The last renewal had no answer: the next one goes alone, or with others of that kind if there are very many.
     pub(crate) struggling: AtomicBool,
     /// The store has not been told of the end yet.
     owed: AtomicBool,

@@ -69,7 +69,7 @@ struct Keeper {
 pub(crate) fn watch(hold: &Arc<Hold>) {
     let mut keeper = Keeper::lock();
     keeper.book(hold);
-    keeper.ensure_running();
+    Keeper::ensure_running(keeper);
 }
 
 /// Looks after it no more.
@@ -130,15 +130,18 @@ impl Keeper {
             .remove(&(hold.booked.load(Ordering::Relaxed), hold.id))
     }
 
-    fn ensure_running(&mut self) {
-        if self.running {
+    fn ensure_running(mut keeper: MutexGuard<'static, Self>) {
+        if keeper.running {
             return;
         }
         let thread = std::thread::Builder::new().name("verrou-keeper".to_owned());
         match thread.spawn(run) {
-            Ok(_) => self.running = true,
-            // Leases end on time all the same; the next one tries again.
-            Err(error) => observe::no_keeper(&error),
+            Ok(_) => keeper.running = true,
+            // Leases end on time all the same; the next one tries again. A subscriber may do anything: outside of the lock.
+            Err(error) => {
+                drop(keeper);
+                observe::no_keeper(&error);
+            }
         }
     }
 
@@ -165,9 +168,12 @@ impl Keeper {
     fn company(&mut self, group: Group, now: Moment, limit: usize) -> Vec<Arc<Hold>> {
         let until = now.after(group.ttl / EARLY);
         let soon = self.book.range((now.as_nanos(), 0)..(until.as_nanos(), 0));
+        // Not what was entered for a renewal that is not wanted any more, nor the end of a lease.
         let is_renewal = |at: u64, hold: &Hold| {
-            let deadline = hold.deadline();
-            deadline.is_some_and(|deadline| at < deadline.as_nanos())
+            let at = Moment::from_nanos(at);
+            !hold.loss.is_raised()
+                && hold.next_look() == Some(at)
+                && hold.deadline().is_some_and(|deadline| at < deadline)
         };
         let company: Vec<_> = soon
             .filter(|((at, _), hold)| Group::of(hold) == group && is_renewal(*at, hold))
@@ -227,7 +233,7 @@ fn submit(job: impl Future<Output = ()> + Send + 'static) {
     let mut keeper = Keeper::lock();
     keeper.jobs.push(Box::pin(job));
     WAKE.notify_one();
-    keeper.ensure_running();
+    Keeper::ensure_running(keeper);
 }
 
 /// The thread. The runtime belongs to it, and is dropped nowhere else.
@@ -242,7 +248,7 @@ fn run() {
                 let mut keeper = Keeper::lock();
                 keeper.running = false;
                 if !keeper.book.is_empty() || !keeper.jobs.is_empty() {
-                    keeper.ensure_running();
+                    Keeper::ensure_running(keeper);
                 }
             }
         }
@@ -280,7 +286,8 @@ async fn attend() {
         {
             let end = idle_since.get_or_insert(now).after(IDLE);
             if end <= now && Keeper::lock().stop_if_idle() {
-                observe::keeper_ended();
+                // Another thread may be the keeper by now: a panic of a subscriber must not take it for this one.
+                let _ = catch_unwind(observe::keeper_ended);
                 return;
             }
             next = end;
@@ -435,9 +442,9 @@ fn settle(hold: &Arc<Hold>, sent: Moment, ttl: Duration, reply: Option<Result<Re
         Some(Ok(Reply::NotHeld)) => end(hold, true),
         failure => {
             let again = hold.struggling.swap(true, Ordering::Relaxed);
-            observe::renewal_failed(hold, failure.and_then(Result::err).as_ref(), again);
             let pause = (hold.terms.ttl / 20).max(Duration::from_millis(1));
             hold.renew_next_at(Moment::now().after(pause));
+            observe::renewal_failed(hold, failure.and_then(Result::err).as_ref(), again);
         }
     }
 }
@@ -447,15 +454,20 @@ fn sibling(registered: &Registered) -> AnyStore {
     if !registered.has_io {
         return registered.store.clone();
     }
+    let known = siblings()
+        .as_ref()
+        .and_then(|siblings| siblings.get(&registered.id).cloned());
+    if let Some(sibling) = known {
+        return sibling;
+    }
+    // A driver's code, whose panic must cost no lease.
+    let made = catch_unwind(AssertUnwindSafe(|| registered.store.for_keeper()));
+    let Ok(Some(sibling)) = made else {
+        return registered.store.clone();
+    };
+    // Only this thread makes them.
     let mut siblings = siblings();
     let siblings = siblings.get_or_insert_default();
-    if let Some(sibling) = siblings.get(&registered.id) {
-        return sibling.clone();
-    }
-    let sibling = registered
-        .store
-        .for_keeper()
-        .unwrap_or_else(|| registered.store.clone());
     siblings.insert(registered.id, sibling.clone());
     registered.attended.store(true, Ordering::Release);
     sibling

@@ -162,14 +162,14 @@ pub(crate) fn doubted(store: &str, doubt: &Doubt) {
             tracing::warn!(
                 target: "verrou",
                 doubt = "clock_stepped", %store, ?by,
-                "the store's clock was set forward: leases end too early, and a key may have had two holders; slew it instead"
+                "the store's clock was set forward, or this machine stood still: leases end too early, and a key may have had two holders; slew clocks"
             );
         }
         Doubt::ClockSetBack { by } => {
             tracing::warn!(
                 target: "verrou",
                 doubt = "clock_stepped", %store, ?by,
-                "the store's clock was set back: dead holders block their keys longer by that; slew it instead"
+                "the store's clock was set back: dead holders block their keys longer by that; slew clocks"
             );
         }
         Doubt::OtherServer => {

@@ -24,7 +24,7 @@ pub(crate) const DEFAULT_REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 /// its end; each at most one request timeout. Together less than two seconds, so that a process that is told to end does
 /// so, whatever its store does.
 const BODIES: Duration = Duration::from_millis(600);
-const RELEASES: Duration = Duration::from_millis(900);
+const RELEASES: Duration = Duration::from_millis(800);
 const DRIVER: Duration = Duration::from_millis(300);
 
 /// A store and what its locks share. Guards, waiters and the keeper's jobs hold it; the last one lets it go.

@@ -24,6 +24,7 @@
 //! A call whose connection was found dead is retried once; an engine's own transient refusals (a busy file, a
 //! serialization failure) are retried too, while the caller still waits.
 
+mod all;
 mod doubt;
 pub(crate) mod erased;
 
@@ -32,6 +33,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+pub(crate) use self::all::all;
 pub use self::doubt::Doubt;
 use crate::error::{Cause, Outcome};
 pub use crate::key::StoredKey;
@@ -97,17 +99,14 @@ pub trait LockStore: Send + Sync + 'static {
 
     /// Renews several leases, each with its own answer, in the order of the requests.
     ///
-    /// Override it where the engine can do it in one round trip. Answers as many as there are requests.
+    /// By default all of them at the same time, each by itself. Override it where the engine can do it in one round trip. Answers as many as there are requests.
     fn renew_many(
         &self,
         requests: Vec<RenewRequest>,
     ) -> impl Future<Output = Vec<Result<Reply, StoreError>>> + Send {
         async move {
-            let mut replies = Vec::with_capacity(requests.len());
-            for request in requests {
-                replies.push(self.renew(request).await);
-            }
-            replies
+            let renewals = requests.into_iter().map(|request| self.renew(request));
+            all(renewals).await
         }
     }
 

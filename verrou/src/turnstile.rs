@@ -67,13 +67,13 @@ struct Asking {
     id: u64,
     since: Moment,
     until: Moment,
-    /// Those whose wait is over, and who stay for the answer.
-    overdue: Vec<Waker>,
 }
 
 struct Waiter {
     waker: Option<Waker>,
     verdict: Option<Error>,
+    /// Its wait is over, and it stays for the answer to the call that is under way.
+    overdue: bool,
     /// Where this waiter stands; the queue changes it when it sends the waiter to the end.
     place: Arc<AtomicU64>,
 }
@@ -250,6 +250,7 @@ impl Visit {
         let waiter = Waiter {
             waker: None,
             verdict: None,
+            overdue: false,
             place: Arc::clone(&place),
         };
         queue.waiting.insert(place.load(Ordering::Relaxed), waiter);
@@ -363,6 +364,8 @@ impl Ticket<'_> {
             waiter.waker.replace(waker.clone())
         };
         if queue.is_held_by(chain) {
+            drop(queue);
+            drop(replaced);
             return Look::Reentrant;
         }
         let occupied = queue.occupied_until();
@@ -419,10 +422,12 @@ impl Ticket<'_> {
             id,
             since: Moment::now(),
             until,
-            overdue: Vec::new(),
         };
-        let before = self.visit.gate.queue().asking.replace(asking);
-        wake(before.map(|asking| asking.overdue).unwrap_or_default());
+        let mut queue = self.visit.gate.queue();
+        let wakers = queue.answered();
+        queue.asking = Some(asking);
+        drop(queue);
+        wake(wakers);
         Asked {
             visit: self.visit,
             id,
@@ -430,18 +435,18 @@ impl Ticket<'_> {
     }
 
     /// Until when to stay for the answer to a call that was under way at `deadline`, when the wait of this waiter was over:
-    /// whether the store answers at all is news for it too. `waker` is called when that is known.
-    pub(crate) fn stays(&self, deadline: Moment, waker: &Waker) -> Option<Moment> {
+    /// whether the store answers at all is news for it too. It is woken when that is known.
+    pub(crate) fn stays(&self, deadline: Moment) -> Option<Moment> {
         let mut queue = self.visit.gate.queue();
-        let asking = queue.asking.as_mut()?;
+        let asking = queue.asking.as_ref()?;
         if asking.since > deadline {
             return None;
         }
-        if !asking.overdue.iter().any(|known| known.will_wake(waker)) {
-            asking.overdue.push(waker.clone());
-        }
         // The one who asks needs its time to pass it on that there was none.
-        Some(asking.until.after(GRACE * 4))
+        let until = asking.until.after(GRACE * 4);
+        let place = self.place.load(Ordering::Relaxed);
+        queue.waiting.get_mut(&place)?.overdue = true;
+        Some(until)
     }
 
     /// The store failed: everybody who queued behind this waiter hears of it, and asks no more.
@@ -463,9 +468,14 @@ impl Ticket<'_> {
 
 impl Drop for Asked<'_> {
     fn drop(&mut self) {
+        let mut queue = self.visit.gate.queue();
         let ours = |asking: &mut Asking| asking.id == self.id;
-        let asking = self.visit.gate.queue().asking.take_if(ours);
-        wake(asking.map(|asking| asking.overdue).unwrap_or_default());
+        let wakers = match queue.asking.take_if(ours) {
+            Some(_) => queue.answered(),
+            None => Vec::new(),
+        };
+        drop(queue);
+        wake(wakers);
     }
 }
 
@@ -578,6 +588,17 @@ impl Queue {
             self.waiting.insert(place, waiter);
         }
         self.next_turn(now)
+    }
+
+    /// Those who have stayed for the answer to a call.
+    fn answered(&mut self) -> Vec<Waker> {
+        self.waiting
+            .values_mut()
+            .filter_map(|waiter| {
+                let overdue = std::mem::take(&mut waiter.overdue);
+                overdue.then(|| waiter.waker.clone()).flatten()
+            })
+            .collect()
     }
 
     fn everybody(&mut self) -> Vec<Waker> {

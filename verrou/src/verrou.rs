@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::call::all;
 use crate::error::Error;
 use crate::guard::LockGuard;
 use crate::key::{Shown, check_namespace};
@@ -11,7 +10,7 @@ use crate::lock::{Lock, LockFactory};
 use crate::options::LockOptions;
 use crate::registered::{DEFAULT_REQUEST_TIMEOUT, Registered};
 use crate::serialized::SerializedLock;
-use crate::store::LockStore;
+use crate::store::{LockStore, all};
 
 /// The longest description of a holder, in bytes.
 const MAX_HOLDER: usize = 255;

@@ -153,7 +153,7 @@ impl Acquisition {
                 return Err(self.timeout(key, way, attempts));
             }
             attempts += 1;
-            let answered = self.answered_by(way);
+            let (asked_at, answered) = (Moment::now(), self.answered_by(way));
             ticket.due(answered);
             let asked = ticket.asks(answered);
             let remaining = match self.ask(key, owner, &visit, way).await {
@@ -161,7 +161,11 @@ impl Acquisition {
                 Ok(Answer::Held(remaining)) => remaining,
                 Ok(Answer::TooShort(error)) => return Err(error),
                 Err(error) => {
-                    ticket.fail_queue(&error);
+                    // What had no answer within the rest of this wait may well have one within a request timeout.
+                    let patient = answered.since(asked_at) >= self.registered.request_timeout / 2;
+                    if patient || !answered.has_passed() {
+                        ticket.fail_queue(&error);
+                    }
                     return Err(error);
                 }
             };
@@ -198,6 +202,8 @@ impl Acquisition {
     ) -> Result<bool, Error> {
         let mut lost = Lost::of(&way.loss);
         let mut hinted = false;
+        // The wait is over, and goes on only for an answer that somebody else is waiting for.
+        let mut stayed = false;
         loop {
             let mut hint = pin!(async {
                 match hints.as_mut() {
@@ -217,7 +223,7 @@ impl Acquisition {
                 deadline = way.deadline;
                 heard = heard || hint.as_mut().poll(cx).is_ready();
                 let until = match ticket.look(cx.waker(), &self.chain) {
-                    Look::Turn if next_try > FIRST && deadline.has_passed() => {
+                    Look::Turn if (next_try > FIRST || stayed) && deadline.has_passed() => {
                         return Poll::Ready(Ok(false));
                     }
                     Look::Turn if heard || next_try.has_passed() => return Poll::Ready(Ok(true)),
@@ -237,9 +243,10 @@ impl Acquisition {
                     Look::Reentrant => return Poll::Ready(Err(self.reentrant(key))),
                 };
                 if deadline.has_passed()
-                    && let Some(answered) = ticket.stays(way.deadline, cx.waker())
+                    && let Some(answered) = ticket.stays(way.deadline)
                 {
                     // A store that does not answer the one in front is no contention.
+                    stayed = true;
                     let last = way.deadline.after(self.registered.request_timeout);
                     deadline = deadline.max(answered.min(last));
                 }

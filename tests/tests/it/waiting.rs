@@ -107,6 +107,34 @@ async fn a_waiter_whose_wait_has_ended_does_not_stay_for_a_later_call() {
 }
 
 #[tokio::test]
+async fn a_slow_answer_at_the_end_of_a_wait_is_no_error_for_those_behind() {
+    let memory = MemoryStore::new();
+    let elsewhere = LockFactory::new(memory.clone());
+    let held = elsewhere.create_lock("k").acquire().await.unwrap();
+    let store = FaultStore::new(memory).with_io();
+    let verrou = Verrou::builder().store("s", store.clone());
+    let verrou = verrou.request_timeout(1000 * MS).build().unwrap();
+    store.on(Op::Acquire).times(1).delay_after(900 * MS);
+    // Longer than what the wait of the second one leaves to a call then.
+    store.on(Op::Acquire).delay_after(300 * MS);
+    let wait = |wait| {
+        let lock = verrou.create_lock("k").wait(wait);
+        tokio::spawn(async move { lock.acquire().await.map(drop) })
+    };
+    let first = wait(Wait::For(50 * MS));
+    store.until(|store| store.in_flight(Op::Acquire) == 1).await;
+    let second = wait(Wait::For(40 * MS));
+    tokio::task::yield_now().await;
+    let third = wait(Wait::Forever);
+    for over in [first, second] {
+        let error = over.await.unwrap().unwrap_err();
+        assert!(matches!(error, Error::Timeout { .. }), "{error:?}");
+    }
+    held.release().await.unwrap();
+    soon("the third", third).await.unwrap().unwrap();
+}
+
+#[tokio::test]
 async fn no_wait_still_tries_once() {
     let (locks, _) = factory();
     drop(

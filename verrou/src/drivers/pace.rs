@@ -6,9 +6,11 @@ use std::time::Duration;
 use crate::clock::Moment;
 use crate::store::Doubt;
 
-/// A difference above this is a step, however much time has passed: nobody's clock is wrong by so much that it comes
-/// together between two renewals.
+/// A difference above this is a step, however wrong the rates may be; but for the drift of a day.
 const STEP: Duration = Duration::from_millis(500);
+
+/// What undisciplined clocks drift apart, and a leap second is smeared by: 50 in a million.
+const DRIFT: u32 = 20_000;
 
 /// Some servers' clocks are cut to milliseconds, and all are adjusted a little now and then.
 const GRAIN: Duration = Duration::from_millis(10);
@@ -66,7 +68,7 @@ impl Reading {
     fn doubt(&self, earlier: &Self) -> Option<Doubt> {
         let longest = self.answered.since(earlier.sent);
         let shortest = self.sent.since(earlier.answered);
-        let tolerance = (longest / 20).min(STEP) + GRAIN;
+        let tolerance = (longest / 20).min(STEP.max(longest / DRIFT)) + GRAIN;
         let went = self.micros.saturating_sub(earlier.micros);
         let by = went.saturating_sub(micros((longest + shortest) / 2));
         let by = Duration::from_micros(by.unsigned_abs());

@@ -31,7 +31,7 @@ use crate::error::{Error, Outcome};
 use crate::store::{
     AcquireRequest, Acquired, AdoptRequest, Adopted, Capabilities, Doubt, ForceReleaseRequest,
     Holding, InspectRequest, Listed, LockStore, ReleaseRequest, RenewRequest, Reply, Sent,
-    StoreError, StoredKey, Watch,
+    StoreError, StoredKey, Watch, all,
 };
 
 const DRIVER: &str = "redis";
@@ -222,7 +222,7 @@ impl LockStore for RedisStore {
         let inner = &*self.inner;
         if inner.connections.is_cluster() {
             let renewals = requests.into_iter().map(|request| self.renew(request));
-            return together(renewals.collect()).await;
+            return all(renewals).await;
         }
         let patience = requests
             .iter()
@@ -398,7 +398,7 @@ impl Inner {
         let mut in_doubt = false;
         let mut link = self.connections.checkout(patience).await?;
         sent.iter().for_each(|sent| sent.mark());
-        let mut answers = match link.commands(commands(&link)).await {
+        let mut answers = match usable(link.commands(commands(&link)).await) {
             Ok(answers) => answers,
             Err(error) => {
                 let Some(doubt) = self.may_repeat(&link, &error) else {
@@ -414,17 +414,47 @@ impl Inner {
             && let Some(Ok(info)) = answers.pop()
             && let Some(info) = setup::text(info)
         {
-            self.outlook.looked(link.number(), &info);
+            self.outlook.looked(&info);
         }
-        let mut settled = Vec::with_capacity(answers.len());
-        for (call, answer) in calls.iter().zip(answers) {
-            let answer = match answer {
-                Err(error) if failure::is_unknown_script(&error) => link.run(call).await,
-                answer => answer,
-            };
-            settled.push(answer.map_err(|error| self.failed(&link, &error, in_doubt)));
+        self.run_unknown(&link, calls, &mut answers).await;
+        let settled = answers
+            .into_iter()
+            .map(|answer| answer.map_err(|error| self.failed(&link, &error, in_doubt)));
+        Ok(settled.collect())
+    }
+
+    /// Runs those again that the server did not know: one of them teaches it all of them.
+    async fn run_unknown(
+        &self,
+        link: &connections::Link,
+        calls: &[Call],
+        answers: &mut [redis::RedisResult<Value>],
+    ) {
+        let unknown = answers.iter().zip(0..).filter_map(|(answer, place)| {
+            let error = answer.as_ref().err()?;
+            failure::is_unknown_script(error).then_some(place)
+        });
+        let unknown: Vec<usize> = unknown.collect();
+        let Some((&first, rest)) = unknown.split_first() else {
+            return;
+        };
+        answers[first] = link.run(&calls[first]).await;
+        if rest.is_empty() {
+            return;
         }
-        Ok(settled)
+        let again = rest.iter().map(|&place| calls[place].by_hash()).collect();
+        match link.commands(again).await {
+            Ok(again) => {
+                for (&place, answer) in rest.iter().zip(again) {
+                    answers[place] = answer;
+                }
+            }
+            Err(error) => {
+                for &place in rest {
+                    answers[place] = Err(error.clone());
+                }
+            }
+        }
     }
 
     /// Whether to make a call again that failed so; then, whether it may have been executed already.
@@ -457,33 +487,15 @@ impl Inner {
     }
 }
 
-/// Waits for all of `futures` at the same time.
-async fn together<T>(futures: Vec<impl Future<Output = T>>) -> Vec<T> {
-    let mut under_way: Vec<_> = futures
-        .into_iter()
-        .map(|one| (Box::pin(one), None))
-        .collect();
-    std::future::poll_fn(|cx| {
-        let mut open = false;
-        for (future, output) in &mut under_way {
-            if output.is_none() {
-                match future.as_mut().poll(cx) {
-                    std::task::Poll::Ready(ready) => *output = Some(ready),
-                    std::task::Poll::Pending => open = true,
-                }
-            }
-        }
-        if open {
-            std::task::Poll::Pending
-        } else {
-            std::task::Poll::Ready(())
-        }
-    })
-    .await;
-    under_way
-        .into_iter()
-        .filter_map(|(_, output)| output)
-        .collect()
+/// The answers of several commands; an error if the server is of no use, which each of them says then.
+fn usable(
+    answers: redis::RedisResult<Vec<redis::RedisResult<Value>>>,
+) -> redis::RedisResult<Vec<redis::RedisResult<Value>>> {
+    let answers = answers?;
+    match answers.first() {
+        Some(Err(error)) if is_of_no_use(error) => Err(error.clone()),
+        _ => Ok(answers),
+    }
 }
 
 /// A connection that does not answer a renewal must be given up while there is time for another.

@@ -174,6 +174,9 @@ async fn finish_acquire<T: Answer>(
     let answered = clock::until(end, &mut both).await;
     if answered.is_ok_and(|answer| may_hold(answer.as_ref())) {
         release_until_done(&unclaimed, None).await;
+    } else {
+        // A release that was under way beside it was for nothing, and is none that a shutdown could tell of.
+        unclaimed.registered.release_done(&unclaimed.key);
     }
 }
 

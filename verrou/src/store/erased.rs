@@ -15,9 +15,6 @@ use super::{
 /// A store call that owns all it needs, so that it can be polled to its end on another thread.
 pub(crate) type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send + 'static>>;
 
-/// The lease of [`Bug::RenewalAfterRelease`].
-const LATE: std::time::Duration = std::time::Duration::from_secs(10);
-
 /// Any store, behind a pointer.
 pub(crate) type AnyStore = Arc<dyn DynStore>;
 
@@ -71,20 +68,22 @@ impl<S: LockStore> DynStore for S {
 
     fn release(self: Arc<Self>, request: ReleaseRequest) -> Boxed<Result<Reply, StoreError>> {
         Box::pin(async move {
+            // Not only a constant: the futures of a branch that is never taken have their room all the same.
+            #[cfg(verrou_sabotage)]
             if Bug::ReleaseWithoutOwner.is_loose() {
                 let anybody = ForceReleaseRequest::new(request.key);
-                return LockStore::force_release(&*self, anybody)
-                    .await
-                    .map(|_| Reply::Done);
+                let forced = LockStore::force_release(&*self, anybody).await;
+                return forced.map(|_| Reply::Done);
             }
-            let late = Bug::RenewalAfterRelease
-                .is_loose()
-                .then(|| AcquireRequest::new(request.key.clone(), request.owner, LATE));
-            let released = LockStore::release(&*self, request).await;
-            if let Some(renewal) = late {
+            #[cfg(verrou_sabotage)]
+            if Bug::RenewalAfterRelease.is_loose() {
+                let late = std::time::Duration::from_secs(10);
+                let renewal = AcquireRequest::new(request.key.clone(), request.owner, late);
+                let released = LockStore::release(&*self, request).await;
                 let _ = LockStore::acquire(&*self, renewal).await;
+                return released;
             }
-            released
+            LockStore::release(&*self, request).await
         })
     }
 

@@ -45,17 +45,22 @@ impl Outlook {
         self.pace.heard(micros, sent);
     }
 
-    /// Whether to ask the server for what it says of itself, over the connection of this number.
+    /// Whether to ask the server for what it says of itself, over the connection of this number. The one who is told so has
+    /// the turn, whether there is an answer or not: in an outage nobody else asks as well.
     pub(super) fn is_due(&self, link: u64) -> bool {
-        self.state()
+        let mut state = self.state();
+        let due = state
             .looked
-            .is_none_or(|(at, over)| over != link || at.after(LOOK).has_passed())
+            .is_none_or(|(at, over)| over != link || at.after(LOOK).has_passed());
+        if due {
+            state.looked = Some((Moment::now(), link));
+        }
+        due
     }
 
-    /// What the server says of itself, over the connection of this number.
-    pub(super) fn looked(&self, link: u64, info: &str) {
+    /// What the server says of itself.
+    pub(super) fn looked(&self, info: &str) {
         let mut state = self.state();
-        state.looked = Some((Moment::now(), link));
         let run_id = run_id(info);
         if run_id.is_some() && state.run_id.is_some() && run_id != state.run_id {
             state.doubts.push(Doubt::OtherServer);
@@ -117,9 +122,9 @@ mod tests {
             (&evicting.replace("id:a", "id:b"), vec![Doubt::OtherServer]),
             (&evicting.replace("id:a", "id:b"), vec![]),
         ] {
-            outlook.looked(1, info);
+            outlook.looked(info);
             assert_eq!(outlook.take(), told, "{info}");
         }
-        assert!(!outlook.is_due(1) && outlook.is_due(2));
+        assert!(outlook.is_due(1) && !outlook.is_due(1) && outlook.is_due(2));
     }
 }
