@@ -48,6 +48,7 @@ struct Worker {
 }
 
 async fn work(order: Order) -> Result<(), Box<dyn Error + Send + Sync>> {
+    let parent = rustix::process::getppid();
     let instances = connected(&order).await?;
     let worker = Arc::new(Worker {
         journal: Journal::open(&order.folder, order.process)?,
@@ -83,7 +84,8 @@ async fn work(order: Order) -> Result<(), Box<dyn Error + Send + Sync>> {
     }
     // What was dropped has to be released without the help of a shutdown.
     std::fs::write(idle(&worker.order.folder, worker.order.process), "")?;
-    while worker.order.folder.exists() && !over(&worker.order.folder).exists() {
+    // Nor does it outlive whoever has started it.
+    while rustix::process::getppid() == parent && !over(&worker.order.folder).exists() {
         sleep(5 * MS).await;
     }
     for instance in instances {
