@@ -37,32 +37,64 @@ struct Sum {
     longest_stall: Nanos,
 }
 
+impl Sum {
+    fn of(run: &Run) -> Self {
+        let count = |checks: &[&str]| {
+            let broken = run.violations.iter();
+            broken
+                .filter(|violation| checks.contains(&violation.check))
+                .count()
+        };
+        let figures = &run.figures;
+        let (overlaps, falling) = (count(&["exclusion"]), count(&["tokens"]));
+        let (stuck, late) = (count(&["keys come back"]), count(&["waits end"]));
+        Self {
+            runs: 1,
+            strikes: run.circumstances.windows.len() as u64,
+            grants: figures.grants,
+            contended: figures.contended,
+            failed: figures.failed,
+            cancelled: figures.cancelled,
+            lost: figures.lost,
+            stale_writes: figures.stale_writes,
+            overlaps,
+            falling,
+            stuck,
+            late,
+            other: run.violations.len() - overlaps - falling - stuck - late,
+            longest_gap: figures.longest_gap,
+            longest_wait: figures.longest_wait,
+            longest_stall: figures.longest_stall,
+        }
+    }
+
+    fn include(&mut self, other: &Self) {
+        self.runs += other.runs;
+        self.strikes += other.strikes;
+        self.grants += other.grants;
+        self.contended += other.contended;
+        self.failed += other.failed;
+        self.cancelled += other.cancelled;
+        self.lost += other.lost;
+        self.stale_writes += other.stale_writes;
+        self.overlaps += other.overlaps;
+        self.falling += other.falling;
+        self.stuck += other.stuck;
+        self.late += other.late;
+        self.other += other.other;
+        self.longest_gap = self.longest_gap.max(other.longest_gap);
+        self.longest_wait = self.longest_wait.max(other.longest_wait);
+        self.longest_stall = self.longest_stall.max(other.longest_stall);
+    }
+}
+
 impl Report {
     /// Adds `run`.
     pub fn add(&mut self, run: &Run) {
-        let sum = self.cells.entry(run.cell).or_default();
-        let count = |checks: &[&str]| {
-            let of =
-                |violation: &&crate::history::check::Violation| checks.contains(&violation.check);
-            run.violations.iter().filter(of).count()
-        };
-        sum.runs += 1;
-        sum.strikes += run.circumstances.windows.len() as u64;
-        sum.grants += run.figures.grants;
-        sum.contended += run.figures.contended;
-        sum.failed += run.figures.failed;
-        sum.cancelled += run.figures.cancelled;
-        sum.lost += run.figures.lost;
-        sum.stale_writes += run.figures.stale_writes;
-        sum.overlaps += count(&["exclusion"]);
-        sum.falling += count(&["tokens"]);
-        sum.stuck += count(&["keys come back"]);
-        sum.late += count(&["waits end"]);
-        sum.other = sum.other + run.violations.len()
-            - count(&["exclusion", "tokens", "keys come back", "waits end"]);
-        sum.longest_gap = sum.longest_gap.max(run.figures.longest_gap);
-        sum.longest_wait = sum.longest_wait.max(run.figures.longest_wait);
-        sum.longest_stall = sum.longest_stall.max(run.figures.longest_stall);
+        self.cells
+            .entry(run.cell)
+            .or_default()
+            .include(&Sum::of(run));
         for violation in &run.violations {
             self.violations.push(format!(
                 "{} with seed {:#x}: {}: {}",
@@ -120,21 +152,7 @@ impl Report {
         let mut total = Sum::default();
         for (cell, sum) in &self.cells {
             line(&mut table, cell.driver.name(), cell.fault.name(), sum);
-            total.runs += sum.runs;
-            total.strikes += sum.strikes;
-            total.grants += sum.grants;
-            total.contended += sum.contended;
-            total.failed += sum.failed;
-            total.cancelled += sum.cancelled;
-            total.lost += sum.lost;
-            total.stale_writes += sum.stale_writes;
-            total.overlaps += sum.overlaps;
-            total.falling += sum.falling;
-            total.stuck += sum.stuck;
-            total.late += sum.late;
-            total.other += sum.other;
-            total.longest_gap = total.longest_gap.max(sum.longest_gap);
-            total.longest_wait = total.longest_wait.max(sum.longest_wait);
+            total.include(sum);
         }
         line(&mut table, "all", "", &total);
         table
