@@ -147,7 +147,7 @@ impl Hold {
             if !Moment::from_nanos(deadline).has_passed() || Bug::HeldByTimer.is_loose() {
                 return Some(Moment::from_nanos(deadline));
             }
-            if Bug::RenewalRevives.is_loose() {
+            if Bug::RenewalRevives.is_loose() && self.is_to_renew() {
                 return None;
             }
             // From now on it is lost for everybody: a renewal that was confirmed in time but is booked only now must
@@ -222,7 +222,7 @@ impl Hold {
     /// When the keeper has to look at this hold next; `None` once the lease has ended.
     pub(crate) fn next_look(&self) -> Option<Moment> {
         let deadline = self.deadline()?;
-        if Bug::RenewalRevives.is_loose() {
+        if Bug::RenewalRevives.is_loose() && self.is_to_renew() {
             return Some(Moment::from_nanos(self.renew_at.load(Ordering::Acquire)));
         }
         if self.is_to_renew() && deadline < self.cap() {

@@ -321,7 +321,8 @@ fn look_after(due: Vec<Arc<Hold>>) {
     let mut groups: HashMap<Group, Vec<Arc<Hold>>> = HashMap::new();
     for hold in due {
         guarded(&hold, || {
-            let over = !hold.is_held() && !Bug::RenewalRevives.is_loose()
+            let revived = Bug::RenewalRevives.is_loose() && hold.terms.renew;
+            let over = !hold.is_held() && !revived
                 || Bug::HeldByTimer.is_loose() && hold.deadline().is_some_and(Moment::has_passed);
             if hold.loss.is_raised() || over {
                 end(&hold, false);

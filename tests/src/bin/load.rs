@@ -162,15 +162,18 @@ struct Plan {
 impl Task {
     async fn run(mut self) {
         while !self.worker.stopped.load(Ordering::Relaxed) {
-            match self.rng.u32(0..100) {
+            if self.rng.u32(0..100) < self.worker.order.lost {
+                self.acquire(Work::Lose).await;
+                continue;
+            }
+            match self.rng.u32(0..98) {
                 0..40 => self.acquire(Work::Hot).await,
                 40..58 => self.acquire(Work::Many).await,
                 58..68 => self.acquire(Work::Several).await,
                 68..74 => self.acquire(Work::Give).await,
                 74..82 => self.take().await,
                 82..90 => self.acquire(Work::Cancel).await,
-                90..98 => self.attempt().await,
-                _ => self.acquire(Work::Lose).await,
+                _ => self.attempt().await,
             }
         }
     }
@@ -308,7 +311,7 @@ impl Task {
                 break;
             }
             journal.write(number, What::Held(asked));
-            if plan.until_lost
+            if (plan.until_lost || keys == [HOT])
                 && let Some(asked) = pester(&guard)
             {
                 journal.write(number, What::Held(asked));
@@ -454,7 +457,7 @@ impl Task {
 /// comes before any other thread has run.
 fn pester(guard: &LockGuard) -> Option<u64> {
     let mut last = None;
-    for _ in 0..1000 {
+    for _ in 0..500 {
         let asked = boot_nanos();
         if !guard.is_held() {
             break;

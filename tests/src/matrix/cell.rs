@@ -184,6 +184,12 @@ impl<'a> Stage<'a> {
             } else {
                 TASKS
             },
+            // Leases that end by the clock are what late answers are about.
+            lost: if self.cell.fault == Fault::Delayed {
+                12
+            } else {
+                2
+            },
             ttl_ms: u64::try_from(self.cell.fault.ttl().as_millis()).unwrap_or(u64::MAX),
             request_timeout_ms: u64::try_from(REQUEST_TIMEOUT.as_millis()).unwrap_or(u64::MAX),
         };

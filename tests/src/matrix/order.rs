@@ -30,6 +30,8 @@ pub struct Order {
     pub tasks: u32,
     /// The length of its leases in milliseconds.
     pub ttl_ms: u64,
+    /// How many in a hundred of its locks are not renewed, and kept until they are lost.
+    pub lost: u32,
     /// The bound of its store calls in milliseconds.
     pub request_timeout_ms: u64,
 }
