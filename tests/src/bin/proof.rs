@@ -33,7 +33,7 @@ const AT_A_TIME: usize = 2;
 /// Before each violation that a replay shows.
 const BROKEN: &str = "broken: ";
 /// A bug is looked for so often in each of its cells.
-const TRIES: u32 = 6;
+const TRIES: u32 = 10;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

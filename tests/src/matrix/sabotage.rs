@@ -32,7 +32,10 @@ pub const BUGS: &[Bug] = &[
     Bug {
         name: "renewal-revives",
         what: "a yes after the deadline makes a lost lease held again",
-        cells: &[(Driver::Redis, Fault::Deaf)],
+        cells: &[
+            (Driver::Redis, Fault::Deaf),
+            (Driver::Postgres, Fault::Deaf),
+        ],
     },
     Bug {
         name: "renewal-after-release",
@@ -62,7 +65,10 @@ pub const BUGS: &[Bug] = &[
     Bug {
         name: "held-by-timer",
         what: "only a timer ends a lease, nobody looks at the clock",
-        cells: &[(Driver::Redis, Fault::PauseHolder)],
+        cells: &[
+            (Driver::Redis, Fault::PauseHolder),
+            (Driver::Sqlite, Fault::PauseHolder),
+        ],
     },
     Bug {
         name: "keys-folded",
