@@ -137,7 +137,10 @@ fn every_option_is_used_misused_and_run() {
             }
         }
         let name = format!("{option} =");
-        for case in [used, misused, run].into_iter().flat_map(|cell| tests(cell)) {
+        for case in [used, misused, run]
+            .into_iter()
+            .flat_map(|cell| tests(cell))
+        {
             assert!(source_of(case).contains(&name), "`{case}` has no `{name}`");
         }
     }

@@ -23,17 +23,17 @@ async fn the_lock_is_held_in_the_body_and_free_after_it() -> Result<()> {
 }
 
 #[tokio::test]
-async fn what_the_body_names_drops_before_the_release_in_the_order_of_a_plain_function() -> Result<()>
-{
+async fn what_the_body_names_drops_before_the_release_in_the_order_of_a_plain_function()
+-> Result<()> {
     struct Two {
         a: Watched,
         _b: Watched,
     }
     struct Service(Watched);
     macro_rules! function {
-        ($name:ident $(, $attribute:meta)?) => {
+        ($name:ident $(, $key:literal)?) => {
             impl Service {
-                $(#[$attribute])?
+                $(#[locked($key, verrou = verrou)])?
                 #[expect(unused_variables, reason = "the case")]
                 async fn $name(
                     self,
@@ -54,7 +54,7 @@ async fn what_the_body_names_drops_before_the_release_in_the_order_of_a_plain_fu
         };
     }
     function!(plain);
-    function!(locked, verrou::locked("t:1", verrou = verrou));
+    function!(locked, "t:1");
     let verrou = instance()?;
     let drops = async |is_locked: bool| {
         let journal = Journal::default();
