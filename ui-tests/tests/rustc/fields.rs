@@ -31,6 +31,16 @@ pub async fn none(id: u64) -> Result<u64, Error> {
 
 pub struct Shop {
     pub owner: (u64, u64),
+    pub address: Address,
+}
+
+pub struct Address {
+    pub street: String,
+}
+
+#[locked("t:<shop.address.stret>")]
+pub async fn misspelt(shop: Shop) -> Result<String, Error> {
+    Ok(shop.address.street)
 }
 
 #[locked("t:<shop.owner.x>")]
