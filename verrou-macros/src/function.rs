@@ -480,6 +480,8 @@ mod tests {
             "fn f(a: u8) -> impl Future<Output = R> { Box::pin() }",
             "fn f(a: u8) -> impl Future { async }",
             "async fn f(a: u8) -> ! {}",
+            "async fn f(a: u8) -> (!) {}",
+            "async fn f(a: u8) -> (()) {}",
             "async fn f(a: u8) {}",
             "x",
             "",
