@@ -60,6 +60,26 @@ fn exists(name: &str) -> bool {
     }
 }
 
+/// The text of a case; of a test in a file, that function alone.
+fn source_of(name: &str) -> String {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |file: String| fs::read_to_string(here.join(file)).unwrap_or_default();
+    match name.split("::").collect::<Vec<_>>().as_slice() {
+        ["locked", module, test] => {
+            let text = read(format!("tests/locked/{module}.rs"));
+            let (_, from) = text
+                .split_once(&format!("fn {test}("))
+                .expect("it exists: see above");
+            let (function, _) = from.split_once("\n}\n").expect("its end");
+            function.to_owned()
+        }
+        _ => match name.strip_prefix("crates/") {
+            Some(krate) => read(format!("crates/{krate}/{krate}.rs")),
+            None => read(format!("tests/{name}.rs")),
+        },
+    }
+}
+
 #[test]
 fn all_cases_are_there_and_what_holds_them_exists() {
     for (heading, count) in [("# The edge cases", 74), ("# The messages", 42)] {
@@ -117,10 +137,11 @@ fn every_option_is_used_misused_and_run() {
             }
         }
         let name = format!("{option} =");
-        for case in tests(used).iter().chain(&tests(misused)) {
-            let file = format!("{}/tests/{case}.rs", env!("CARGO_MANIFEST_DIR"));
-            let text = fs::read_to_string(file).unwrap_or_default();
-            assert!(text.contains(&name), "`{case}` has no `{name}`");
+        for case in [used, misused, run]
+            .into_iter()
+            .flat_map(|cell| tests(cell))
+        {
+            assert!(source_of(case).contains(&name), "`{case}` has no `{name}`");
         }
     }
 }

@@ -229,7 +229,12 @@ impl Args {
                 "`guard` cannot be used with `when`: there is no guard when the body runs without the lock; remove one of the two",
             );
         }
-        if matches!(self.wait, Some(Waiting::Never)) {
+        let asks_once = match &self.wait {
+            Some(Waiting::Never) => Some("never"),
+            Some(Waiting::For(Time::Literal(time, _))) if time.is_zero() => Some("\"0s\""),
+            _ => None,
+        };
+        if let Some(wait) = asks_once {
             for (option, given) in [
                 ("attempts", self.attempts.is_some()),
                 ("delay", self.delay.is_some()),
@@ -237,7 +242,7 @@ impl Args {
                 if given {
                     errors.push(
                         self.later("wait", option),
-                        format_args!("`{option}` has no meaning with `wait = never`, which asks once; remove one of the two"),
+                        format_args!("`{option}` has no meaning with `wait = {wait}`, which asks once; remove one of the two"),
                     );
                 }
             }

@@ -17,6 +17,9 @@ use crate::function::{Function, Shape, replace_async_block, replace_async_trait}
 use crate::render::{Scope, private, render};
 use crate::values::{OnBusy, OnLost, Time, Waiting};
 
+/// Two of them are in no common order with other functions.
+const SECOND: &str = "a second `#[locked]` takes its locks one inside the other, which can deadlock; name all keys in one: `#[locked(\"a\", \"b\")]`";
+
 pub(crate) fn locked(arguments: TokenStream, item: TokenStream) -> TokenStream {
     let mut errors = Errors::default();
     let mut args = Args::parse(arguments, &mut errors);
@@ -40,6 +43,10 @@ impl Function {
         let shape = self.shape(errors);
         self.refuse_a_second_locked(args, errors);
         self.refuse_a_guard_named_like_an_argument(args, errors);
+        if is_locked(&self.body) {
+            errors.push(Span::call_site(), SECOND);
+            return None;
+        }
         let args = &*args;
         let shape = shape?;
         let ret = self.checked_output(errors)?;
@@ -94,7 +101,6 @@ impl Function {
         quote_spanned!(Span::mixed_site()=> #[allow(unreachable_code, unused_variables)] #function)
     }
 
-    /// Two of them take their locks one inside the other, in no common order with other functions.
     fn refuse_a_second_locked(&mut self, args: &mut Args, errors: &mut Errors) {
         self.attrs.retain(|attr| {
             let last = attr.path().segments.last();
@@ -105,10 +111,7 @@ impl Function {
                     args.guard = Args::parse(list.tokens.clone(), &mut Errors::default()).guard;
                     args.when.take_if(|_| args.guard.is_some());
                 }
-                errors.push_at(
-                    attr.path(),
-                    "a second `#[locked]` takes its locks one inside the other, which can deadlock; name all keys in one: `#[locked(\"a\", \"b\")]`",
-                );
+                errors.push_at(attr.path(), SECOND);
             }
             !second
         });
@@ -129,7 +132,7 @@ impl Function {
     fn checked_output(&self, errors: &mut Errors) -> Option<Type> {
         let output = self.output();
         let message = "a `#[locked]` function must be able to return a lock error";
-        match &output {
+        match output.as_ref().map(bare) {
             Some(Type::Never(never)) => {
                 errors.push(
                     never.span(),
@@ -163,13 +166,23 @@ impl Function {
             sig,
             brace,
             inner_attrs,
+            rest,
             ..
         } = self;
         let mut block = TokenStream::new();
         brace.surround(&mut block, |tokens| {
             tokens.extend(quote!(#(#inner_attrs)* #body));
         });
-        quote!(#(#attrs)* #vis #default #sig #block)
+        quote!(#(#attrs)* #vis #default #sig #block #rest)
+    }
+}
+
+/// The type without parentheses, and without the invisible group of a `macro_rules!` fragment.
+fn bare(ty: &Type) -> &Type {
+    match ty {
+        Type::Group(group) => bare(&group.elem),
+        Type::Paren(paren) => bare(&paren.elem),
+        other => other,
     }
 }
 
@@ -355,24 +368,19 @@ impl<'a> Plan<'a> {
     }
 
     /// Moves every argument that the body names into it as a whole, so that it drops before the release. By itself
-    /// `async move` takes the fields that are named, and leaves the others to the end of the function.
+    /// `async move` takes the fields that are named, and leaves the others to the end of the function. The block drops
+    /// what it captured in the order in which it is named first: here that of a function, the last argument first.
     fn captures(&self, user: &TokenStream) -> TokenStream {
         let mut captures = TokenStream::new();
-        if let Some(receiver) = self
-            .scope
-            .receiver
-            .as_ref()
-            .filter(|name| mentions(user, name))
+        for name in self.scope.names.iter().rev() {
+            if self.broken || mentions(user, &name.ident) {
+                captures.extend(capture(&name.cfgs, &name.ident));
+            }
+        }
+        if let Some(receiver) = &self.scope.receiver
+            && mentions(user, receiver)
         {
             captures.extend(capture(&[], receiver));
-        }
-        for name in self
-            .scope
-            .names
-            .iter()
-            .filter(|name| self.broken || mentions(user, &name.ident))
-        {
-            captures.extend(capture(&name.cfgs, &name.ident));
         }
         captures
     }
@@ -454,32 +462,126 @@ fn capture(cfgs: &[Attribute], name: &Ident) -> TokenStream {
     quote_spanned!(Span::mixed_site()=> #(#cfgs)* let _ = &#name;)
 }
 
-/// Whether the tokens name `name`. Too often rather than too seldom: a field of that name counts.
+/// Whether the tokens name the argument `name`: not a field, a method, a lifetime or a local of that name. Where tokens
+/// alone do not tell, they do.
 fn mentions(tokens: &TokenStream, name: &Ident) -> bool {
-    tokens.clone().into_iter().any(|token| match token {
-        TokenTree::Ident(ident) => ident.unraw() == name.unraw(),
-        TokenTree::Group(group) => mentions(&group.stream(), name),
-        _ => false,
-    })
+    let tokens: Vec<TokenTree> = tokens.clone().into_iter().collect();
+    let is = |at: usize, next: char| matches!(tokens.get(at), Some(TokenTree::Punct(punct)) if punct.as_char() == next);
+    let word = |at: usize, word: &str| matches!(tokens.get(at), Some(TokenTree::Ident(ident)) if ident == word);
+    // After the `;` of `let name = ..;` the name is the local.
+    let mut shadowed = false;
+    for (at, token) in tokens.iter().enumerate() {
+        let before = |back: usize| at.checked_sub(back);
+        let follows = |back: usize, next: char| before(back).is_some_and(|at| is(at, next));
+        match token {
+            TokenTree::Ident(ident) if ident.unraw() == name.unraw() => {
+                let member = follows(1, '.') && !follows(2, '.');
+                let mutable = before(1).is_some_and(|at| word(at, "mut"));
+                let binding = before(1 + usize::from(mutable)).filter(|at| word(*at, "let"));
+                if let Some(binding) = binding {
+                    let whole = is(at + 1, '=') || (is(at + 1, ':') && !is(at + 2, ':'));
+                    shadowed |= whole && starts_statement(&tokens[..binding]);
+                } else if !member && !follows(1, '\'') {
+                    return true;
+                }
+            }
+            TokenTree::Group(group) if mentions(&group.stream(), name) => return true,
+            TokenTree::Punct(punct) if shadowed && punct.as_char() == ';' => return false,
+            _ => {}
+        }
+    }
+    false
+}
+
+fn starts_statement(before: &[TokenTree]) -> bool {
+    match before.last() {
+        None => true,
+        Some(TokenTree::Punct(punct)) => punct.as_char() == ';',
+        Some(TokenTree::Group(group)) => group.delimiter() == Delimiter::Brace,
+        Some(_) => false,
+    }
+}
+
+/// Whether the body is what another `#[locked]` made. That one may go by another name, so its attribute tells nothing.
+fn is_locked(body: &TokenStream) -> bool {
+    let mut tokens = body.clone().into_iter();
+    let starts = matches!(
+        (tokens.next(), tokens.next()),
+        (Some(TokenTree::Ident(word)), Some(TokenTree::Group(pattern)))
+            if word == "let" && pattern.stream().to_string().starts_with("__verrou_guard")
+    );
+    // Under `#[async_trait]`, and below other attributes that wrap the body, it is further inside.
+    let inside = |token| matches!(token, TokenTree::Group(group) if is_locked(&group.stream()));
+    starts || body.clone().into_iter().any(inside)
 }
 
 fn with_receiver(tokens: TokenStream, receiver: &Ident) -> TokenStream {
-    let replace = |token| match token {
-        TokenTree::Ident(ident) if ident == "self" => Ident::new(
-            &receiver.to_string(),
-            ident
-                .span()
-                .located_at(ident.span())
-                .resolved_at(receiver.span()),
-        )
-        .into(),
+    let tokens: Vec<TokenTree> = tokens.into_iter().collect();
+    let colon = |token: Option<&TokenTree>| matches!(token, Some(TokenTree::Punct(punct)) if punct.as_char() == ':');
+    let replace = |(at, token): (usize, &TokenTree)| match token {
+        // `self::PATH` is the module.
+        TokenTree::Ident(ident)
+            if ident == "self" && !(colon(tokens.get(at + 1)) && colon(tokens.get(at + 2))) =>
+        {
+            Ident::new(
+                &receiver.to_string(),
+                ident
+                    .span()
+                    .located_at(ident.span())
+                    .resolved_at(receiver.span()),
+            )
+            .into()
+        }
         TokenTree::Group(group) => {
             let mut replaced =
                 Group::new(group.delimiter(), with_receiver(group.stream(), receiver));
             replaced.set_span(group.span());
             replaced.into()
         }
-        other => other,
+        other => other.clone(),
     };
-    tokens.into_iter().map(replace).collect()
+    tokens.iter().enumerate().map(replace).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_argument_is_named_by_its_name_alone() {
+        let id = Ident::new("id", Span::call_site());
+        let named = |body: &str| mentions(&body.parse().expect("tokens"), &id);
+        for body in [
+            "id",
+            "f(&id)",
+            "..id",
+            "0..id",
+            "0..=id",
+            "id.id",
+            "r#id",
+            "let id = id + 1;",
+            "if let id = 1 {} g(); id",
+            "#[cfg(x)] let id = 1; id",
+            "{ let id = 1; } id",
+            "match 1 { 1 => { let id = 1; id } _ => id }",
+            "let id::A = 1; id",
+            "println!(\"{}\", id)",
+        ] {
+            assert!(named(body), "{body}");
+        }
+        for body in [
+            "p.id",
+            "p.0.id()",
+            "a\n.id",
+            "let x: &'id str = s;",
+            "'id: loop { break 'id; }",
+            "let id = 1; id",
+            "let mut id: u8 = 1; { id += 1; } id",
+            "if a {} let id = 1; id",
+            "\"id\"",
+            "identity",
+        ] {
+            assert!(!named(body), "{body}");
+        }
+    }
 }

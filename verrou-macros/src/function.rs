@@ -19,6 +19,8 @@ pub(crate) struct Function {
     pub(crate) brace: token::Brace,
     pub(crate) inner_attrs: Vec<Attribute>,
     pub(crate) body: TokenStream,
+    /// What follows the body: nothing, unless braces are misplaced.
+    pub(crate) rest: TokenStream,
 }
 
 /// How the body becomes a future.
@@ -43,11 +45,16 @@ impl Function {
         let mut function = None;
         let parser = |input: ParseStream<'_>| {
             function = Self::read(input, errors)?;
-            // What could not be read was told about already.
-            input.parse::<TokenStream>().map(drop)
+            let rest = input.parse()?;
+            if let Some(function) = &mut function {
+                function.rest = rest;
+            }
+            Ok(())
         };
         if let Err(error) = parser.parse2(item) {
             errors.push_error(error);
+            // Parts of it could not be read, and would be lost.
+            return None;
         }
         function
     }
@@ -82,6 +89,7 @@ impl Function {
             brace,
             inner_attrs: content.call(Attribute::parse_inner)?,
             body: content.parse()?,
+            rest: TokenStream::new(),
         }))
     }
 
@@ -97,9 +105,11 @@ impl Function {
         if let Some(keyword) = &self.sig.asyncness {
             return Some(Shape::Async(keyword.span));
         }
+        // A bare `#[test]` takes nothing away: the user wrote it on a function that never was `async`.
+        let plain_test = self.attrs.iter().any(|attr| attr.path().is_ident("test"));
         let is_test = |attr: &&Attribute| {
             let last = attr.path().segments.last();
-            last.is_some_and(|segment| segment.ident == "test")
+            last.is_some_and(|segment| segment.ident == "test") && !attr.path().is_ident("test")
         };
         if let Some(test) = self.attrs.iter().find(is_test) {
             errors.push_at(
@@ -108,6 +118,11 @@ impl Function {
             );
             return None;
         }
+        let instead = if plain_test {
+            ", and `#[tokio::test]` for `#[test]`"
+        } else {
+            ""
+        };
         let returns_future = self.output().is_some();
         match (returns_future, is_async_block(&self.body)) {
             (true, true) => return Some(Shape::Block),
@@ -122,7 +137,7 @@ impl Function {
             (false, false) => errors.push(
                 self.sig.fn_token.span,
                 format_args!(
-                    "`#[locked]` needs an `async fn`\n  help: write `async fn {}`; if another attribute took the `async` away, put `#[locked]` above it",
+                    "`#[locked]` needs an `async fn`\n  help: write `async fn {}`{instead}; if another attribute took the `async` away, put `#[locked]` above it",
                     self.sig.ident
                 ),
             ),
@@ -269,18 +284,41 @@ fn is_async_block(body: &TokenStream) -> bool {
 }
 
 /// Rewrites the braces of a body that is nothing but an async block: `async move {..}`, `Box::pin(async move {..})`,
-/// `async move {..}.boxed()`. `None` if it is anything else.
+/// `async move {..}.boxed()`, also behind a `return` or in braces of its own. `None` if it is anything else.
 pub(crate) fn replace_async_block(
     body: &TokenStream,
     rewrite: &mut dyn FnMut(Span, &Group) -> Group,
 ) -> Option<TokenStream> {
     let tokens: Vec<TokenTree> = body.clone().into_iter().collect();
-    if let [TokenTree::Group(group)] = &*tokens
-        && group.delimiter() == Delimiter::None
-    {
-        return replace_async_block(&group.stream(), rewrite);
+    if let [TokenTree::Group(group)] = &*tokens {
+        return match group.delimiter() {
+            Delimiter::None => replace_async_block(&group.stream(), rewrite),
+            Delimiter::Brace => {
+                let inside = replace_async_block(&group.stream(), rewrite)?;
+                let mut replaced = Group::new(Delimiter::Brace, inside);
+                replaced.set_span(group.span());
+                Some(TokenTree::from(replaced).into())
+            }
+            _ => None,
+        };
     }
     let is = |at: usize, word: &str| matches!(tokens.get(at), Some(TokenTree::Ident(ident)) if ident == word);
+    if is(0, "return") {
+        let end = tokens.len()
+            - usize::from(
+                matches!(tokens.last(), Some(TokenTree::Punct(punct)) if punct.as_char() == ';'),
+            );
+        let value: TokenStream = tokens.get(1..end)?.iter().cloned().collect();
+        let value = replace_async_block(&value, rewrite)?;
+        let end = tokens.get(end).cloned();
+        return Some(
+            [tokens[0].clone()]
+                .into_iter()
+                .chain(value)
+                .chain(end)
+                .collect(),
+        );
+    }
     if is(0, "async") {
         let at = if is(1, "move") { 2 } else { 1 };
         let TokenTree::Group(block) = tokens.get(at)? else {
@@ -442,6 +480,8 @@ mod tests {
             "fn f(a: u8) -> impl Future<Output = R> { Box::pin() }",
             "fn f(a: u8) -> impl Future { async }",
             "async fn f(a: u8) -> ! {}",
+            "async fn f(a: u8) -> (!) {}",
+            "async fn f(a: u8) -> (()) {}",
             "async fn f(a: u8) {}",
             "x",
             "",
@@ -483,6 +523,10 @@ mod tests {
                 "::std::boxed::Box::pin(async { a },)",
             ),
             ("BoxFuture<'a, R>", "async move { a }.boxed()"),
+            ("impl Future<Output = R>", "return async move { a }"),
+            ("impl Future<Output = R>", "return async move { a };"),
+            ("impl Future<Output = R>", "{ { async move { a } } }"),
+            ("BoxFuture<'a, R>", "{ return Box::pin(async move { a }); }"),
             (
                 "futures::future::LocalBoxFuture<'a, R>",
                 "async move { a }.boxed_local()",
@@ -503,6 +547,11 @@ mod tests {
             "wrap(async move { a })",
             "async move { a }.map(f)",
             "Arc::pin(async move { a })",
+            "return;",
+            "return",
+            "{}",
+            "{ b(); async move { a } }",
+            "(async move { a })",
         ] {
             let expanded = expanded(&format!(
                 "fn f(a: u8) -> impl Future<Output = R> {{ {body} }}"

@@ -1,6 +1,6 @@
 //! `key!`: the text of a key, outside of a function under `#[locked]`.
 
-use proc_macro2::{Ident, Span, TokenStream};
+use proc_macro2::{Ident, Span, TokenStream, TokenTree};
 use quote::{ToTokens as _, format_ident, quote_spanned};
 use syn::ext::IdentExt as _;
 use syn::parse::{ParseStream, Parser as _};
@@ -13,13 +13,14 @@ use crate::values;
 
 pub(crate) fn key(arguments: TokenStream) -> TokenStream {
     let mut errors = Errors::default();
+    let krate = krate(&arguments);
     let parser = |input: ParseStream<'_>| Arguments::read(input, &mut errors);
     let expanded = match parser.parse2(arguments) {
         Ok(arguments) => arguments.render(&mut errors),
         Err(error) => {
             errors.push_error(error);
             // Of the right type, so that the code around it goes on type-checking.
-            let private = private(None);
+            let private = private(krate.as_ref());
             quote_spanned!(Span::mixed_site()=> #private::Key::finish(#private::Key::with_capacity(0)))
         }
     };
@@ -28,6 +29,17 @@ pub(crate) fn key(arguments: TokenStream) -> TokenStream {
     }
     let errors = errors.to_tokens();
     quote_spanned!(Span::mixed_site()=> { #errors #expanded })
+}
+
+/// The path in `crate = path`, also if what stands before it cannot be read: what replaces the key must be found too.
+fn krate(arguments: &TokenStream) -> Option<Path> {
+    let tokens: Vec<TokenTree> = arguments.clone().into_iter().collect();
+    let is = |token: &TokenTree, next: char| matches!(token, TokenTree::Punct(punct) if punct.as_char() == next);
+    let path = tokens.windows(2).position(|pair| {
+        matches!(&pair[0], TokenTree::Ident(word) if word == "crate") && is(&pair[1], '=')
+    })? + 2;
+    let path = tokens[path..].iter().take_while(|token| !is(token, ','));
+    Path::parse_mod_style.parse2(path.cloned().collect()).ok()
 }
 
 struct Arguments {
@@ -63,7 +75,9 @@ impl Arguments {
             let name = input.call(Ident::parse_any)?;
             if name == "crate" {
                 input.parse::<Token![=]>()?;
-                arguments.krate = Some(values::krate(input)?);
+                if arguments.krate.replace(values::krate(input)?).is_some() {
+                    errors.push(name.span(), "`crate` is given twice");
+                }
                 continue;
             }
             let value = if input.parse::<Option<Token![=]>>()?.is_some() {
@@ -176,5 +190,24 @@ impl Arguments {
             (None, false) => format!("the values are {}", listed(known())),
         };
         format!("no value named `{root}` for the placeholder `<{text}>`: {hint}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    /// Otherwise rustc would speak of a `verrou` that is not there, beside the mistake itself.
+    #[test]
+    fn a_renamed_crate_is_known_whatever_cannot_be_read() {
+        for arguments in [
+            "KEY, crate = my::locks",
+            "\"t:<a>\" a = 1, crate = my::locks",
+            "\"t:<a>\", crate = my::locks, a = ",
+            "\"t:<a>\", a = %, crate = my::locks,",
+        ] {
+            let expanded = super::key(arguments.parse().expect("tokens")).to_string();
+            assert!(expanded.contains("compile_error"), "{expanded}");
+            assert!(expanded.contains("my :: locks :: __private"), "{expanded}");
+            assert!(!expanded.contains("verrou :: __private"), "{expanded}");
+        }
     }
 }

@@ -52,8 +52,8 @@ mod values;
 ///
 /// On an `async fn` with a body: free, a method with any receiver, in a trait or its implementation, with generics,
 /// patterns and `impl Trait`, `unsafe`, made by a `macro_rules!`; under `#[async_trait]`; above or below `#[instrument]`.
-/// Also on a function whose whole body is one async block, returned as `impl Future<Output = R>` or in a pinned box. Put it
-/// above attributes that take the `async` away, such as `#[tokio::test]` and `#[tokio::main]`.
+/// Also on a function whose whole body is one `async move` block, returned as `impl Future<Output = R>` or in a pinned box.
+/// Put it above attributes that take the `async` away, such as `#[tokio::test]` and `#[tokio::main]`.
 ///
 /// The function must be able to return a lock error: its type is `Result<T, E>` with `E: From<verrou::Error>`, under
 /// whatever name.
@@ -135,12 +135,12 @@ mod values;
 /// When you compile, all mistakes at once, each where it stands and with the way out:
 ///
 /// - what cannot wait or has nothing to wait in: a `const fn`, a function that is not `async`, a declaration without a body;
-/// - a second `#[locked]` on a function: it would take its locks one inside the other, which can deadlock;
+/// - a second `#[locked]` on a function, under whatever name: it would take its locks one inside the other, which can deadlock;
 /// - a return type without room for the error; `-> !`;
 /// - in a key: placeholders that are no argument or no field, values without `Display`, brackets without their partner,
 ///   values that nothing separates, more than 512 bytes, no text at all, the same key twice;
 /// - options that do not exist, stand twice, lack their value, have a value out of bounds, or contradict each other: `when`
-///   with `guard`; `wait = never` with `attempts` or `delay`; `attempts = 1` with `delay`; `min_hold` above `ttl` or
+///   with `guard`; `wait = never` or `"0s"` with `attempts` or `delay`; `attempts = 1` with `delay`; `min_hold` above `ttl` or
 ///   `max_hold`; `renew = false` with a `max_hold` that is no shorter than the `ttl`, unless there is a `guard` to extend;
 /// - a guard with the name of an argument.
 ///
@@ -152,8 +152,8 @@ mod values;
 /// - **What is returned outlives the lock.** A stream, a future, a `JoinHandle` or a spawned task goes on after the
 ///   release. Do the work in the body.
 /// - **The result waits for the release**, so the future is `Send` if the body and the result are.
-/// - **Drop order.** Locals of the body, and every argument that the body names, drop while the lock is held. Arguments
-///   that it does not name drop after the release.
+/// - **Drop order.** Locals of the body, and then every argument that the body names, drop while the lock is held, in the
+///   order in which they drop without the attribute. Arguments that it does not name drop after the release.
 /// - **Re-entry.** A call from the body that needs the same key, in the same task, is `Error::Reentrant`. A call through
 ///   a spawned task is not recognised: it waits until `wait` ends.
 /// - **Two functions that lock the same keys one inside the other** can block each other until `wait` ends. Name all
@@ -163,7 +163,6 @@ mod values;
 ///   that matters, and give the token to what you write to.
 /// - **Nesting.** The body is a future inside a future. A chain of some ten locked functions that call each other
 ///   may need `#![recursion_limit = "256"]`, or a `Box::pin` in the middle.
-/// - **`cfg_attr`.** A `#[locked]` inside of a `#[cfg_attr]` below another `#[locked]` is not seen as the second one.
 ///
 /// # Cost
 ///

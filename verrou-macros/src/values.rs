@@ -175,10 +175,11 @@ pub(crate) fn krate(input: ParseStream<'_>) -> syn::Result<Path> {
         .map_err(|_| syn::Error::new(span, "`crate` takes a path, as in `crate = my_verrou`"))
 }
 
-/// A value that a `macro_rules!` fragment has wrapped in an invisible group.
+/// The value without parentheses, and without the invisible group of a `macro_rules!` fragment.
 pub(crate) fn ungrouped(value: Expr) -> Expr {
     match value {
         Expr::Group(group) => ungrouped(*group.expr),
+        Expr::Paren(paren) => ungrouped(*paren.expr),
         other => other,
     }
 }

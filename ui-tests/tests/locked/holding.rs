@@ -23,55 +23,92 @@ async fn the_lock_is_held_in_the_body_and_free_after_it() -> Result<()> {
 }
 
 #[tokio::test]
-async fn what_the_body_names_drops_before_the_release() -> Result<()> {
+async fn what_the_body_names_drops_before_the_release_in_the_order_of_a_plain_function()
+-> Result<()> {
     struct Two {
         a: Watched,
         _b: Watched,
     }
     struct Service(Watched);
-    impl Service {
-        #[locked("t:1", verrou = verrou)]
-        #[expect(unused_variables, reason = "the case")]
-        async fn f(
-            self,
-            verrou: &Verrou,
-            two: Two,
-            (left, right): (Watched, Watched),
-            unused: Watched,
-            _: Watched,
-        ) -> Result<()> {
-            let _local = left;
-            assert_eq!((two.a.name, self.0.name), ("two.a", "self"));
-            Ok(())
-        }
+    macro_rules! function {
+        ($name:ident $(, $key:literal)?) => {
+            impl Service {
+                $(#[locked($key, verrou = verrou)])?
+                #[expect(unused_variables, reason = "the case")]
+                async fn $name(
+                    self,
+                    verrou: &Verrou,
+                    two: Two,
+                    (left, right, rest): (Watched, Watched, Watched),
+                    last: Watched,
+                    unused: Watched,
+                    _: Watched,
+                ) -> Result<()> {
+                    let _first = left;
+                    // Named in another order than they are given in.
+                    assert_eq!((self.0.name, two.a.name), ("self", "two.a"));
+                    assert_eq!((right.name, last.name), ("right", "last"));
+                    Ok(())
+                }
+            }
+        };
     }
-    let (verrou, journal) = (instance()?, Journal::default());
-    let watched = |name| Watched {
-        name,
-        verrou: verrou.clone(),
-        journal: journal.clone(),
+    function!(plain);
+    function!(locked, "t:1");
+    let verrou = instance()?;
+    let drops = async |is_locked: bool| {
+        let journal = Journal::default();
+        let watched = |name| Watched {
+            name,
+            verrou: verrou.clone(),
+            journal: journal.clone(),
+        };
+        let two = Two {
+            a: watched("two.a"),
+            _b: watched("two.b"),
+        };
+        let three = (watched("left"), watched("right"), watched("rest"));
+        let service = Service(watched("self"));
+        let (last, unused, wild) = (watched("last"), watched("unused"), watched("wild"));
+        if is_locked {
+            service
+                .locked(&verrou, two, three, last, unused, wild)
+                .await?;
+        } else {
+            service
+                .plain(&verrou, two, three, last, unused, wild)
+                .await?;
+        }
+        Ok::<_, Error>(journal.entries())
     };
-    let two = Two {
-        a: watched("two.a"),
-        _b: watched("two.b"),
-    };
-    let pair = (watched("left"), watched("right"));
-    let service = Service(watched("self"));
-    service
-        .f(&verrou, two, pair, watched("unused"), watched("wild"))
-        .await?;
-    let mut entries = journal.entries();
-    entries.sort();
     let expected = [
         "left: held",
-        "right: free",
-        "self: held",
+        "last: held",
+        "right: held",
         "two.a: held",
         "two.b: held",
-        "unused: free",
+        "self: held",
         "wild: free",
+        "unused: free",
+        "rest: free",
     ];
-    assert_eq!(entries, expected);
+    assert_eq!(drops(true).await?, expected);
+    // Without a lock those that the body does not name stand between the others.
+    let named = |entry: &String| {
+        let names = ["left", "last", "right", "two.a", "two.b", "self"];
+        entry
+            .split_once(':')
+            .is_some_and(|(name, _)| names.contains(&name))
+    };
+    let mut plain = drops(false).await?;
+    plain.retain(named);
+    assert_eq!(
+        plain,
+        expected[..6]
+            .iter()
+            .map(|entry| entry.replace("held", "free"))
+            .collect::<Vec<_>>()
+    );
     Ok(())
 }
 

@@ -4,9 +4,11 @@ use std::fmt::Display;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use verrou::drivers::MemoryStore;
+use verrou::testkit::{FaultStore, Op};
 use verrou::{Error, Verrou, key, locked};
 
-use crate::{Result, instance, is_held};
+use crate::{Journal, Result, instance, is_held};
 
 #[tokio::test]
 async fn different_arguments_make_different_keys() -> Result<()> {
@@ -204,13 +206,31 @@ async fn a_key_that_is_too_long_is_an_invalid_key() -> Result<()> {
 
 #[tokio::test]
 async fn locks_are_taken_in_one_order_whatever_the_templates() -> Result<()> {
-    #[locked("t:<a>", "t:<b>", verrou = verrou, guard = guard)]
+    #[locked("t:<a>", "t:<b>", "s:<b>", verrou = verrou, guard = guard)]
     async fn f(verrou: &Verrou, a: u64, b: u64) -> Result<Vec<String>> {
         Ok(guard.keys().map(str::to_owned).collect())
     }
-    let verrou = instance()?;
-    assert_eq!(f(&verrou, 1, 2).await?, ["t:1", "t:2"]);
-    assert_eq!(f(&verrou, 2, 1).await?, ["t:1", "t:2"]);
-    assert_eq!(f(&verrou, 2, 2).await?, ["t:2"]);
+    let asked = Journal::default();
+    let faults = FaultStore::new(MemoryStore::new());
+    let journal = asked.clone();
+    // A rule that fits no call, and so is asked about every one: the keys that are taken, then those that are released.
+    let asking = faults.on(Op::Acquire).when(move |key| {
+        journal.note(key.key());
+        false
+    });
+    asking.fail_before();
+    let verrou = Verrou::builder().store("memory", faults).build()?;
+    let mut before = 0;
+    for (a, b, expected) in [
+        (1, 2, &["s:2", "t:1", "t:2"][..]),
+        (2, 1, &["s:1", "t:1", "t:2"]),
+        (2, 2, &["s:2", "t:2"]),
+    ] {
+        let held = f(&verrou, a, b).await?;
+        let all = asked.entries();
+        assert_eq!(all[before..][..expected.len()], *expected);
+        assert_eq!(held, expected);
+        before = all.len();
+    }
     Ok(())
 }

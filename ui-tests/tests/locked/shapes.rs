@@ -463,6 +463,18 @@ async fn functions_that_return_a_future() {
     fn by_method(id: u64) -> BoxFuture<'static, Result<bool>> {
         async move { held("d:1").await }.boxed()
     }
+    #[locked("e:<id>")]
+    #[allow(clippy::manual_async_fn, clippy::needless_return)]
+    fn by_return(id: u64) -> impl Future<Output = Result<bool>> {
+        return async move { held("e:1").await };
+    }
+    #[locked("f:<id>")]
+    #[allow(clippy::manual_async_fn, unused_braces)]
+    fn in_braces(id: u64) -> impl Future<Output = Result<bool>> {
+        { async move { held("f:1").await } }
+    }
+    locks("e:1", by_return(1)).await;
+    locks("f:1", in_braces(1)).await;
     locks("a:1", plain("1".into())).await;
     locks("b:1", async { Ok(boxed("1").await? == "1") }).await;
     locks("c:1", aliased(1)).await;

@@ -1,5 +1,5 @@
 // Must say, at the later of the two options, which one has no meaning and to remove one of them: `attempts` and `delay`
-// with `wait = never`, `delay` with `attempts = 1`, `max_hold` with a fixed lease that is no longer.
+// with `wait = never` or `"0s"`, `delay` with `attempts = 1`, `max_hold` with a fixed lease that is no longer.
 use verrou::{Error, locked};
 
 #[locked("t", wait = never, attempts = 3, delay = "1s")]
@@ -25,6 +25,11 @@ async fn fixed() -> Result<(), Error> {
 #[locked("t", guard = lock, when = true)]
 async fn unguarded() -> Result<(), Error> {
     lock.check()
+}
+
+#[locked("t", wait = "0s", attempts = 3, delay = "1s")]
+async fn no_time() -> Result<(), Error> {
+    Ok(())
 }
 
 fn main() {}

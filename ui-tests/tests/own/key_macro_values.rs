@@ -1,5 +1,5 @@
 // Must say for each use of `key!`: a keyword alone, what is no option here, a comma that lacks, a path for `crate`, a
-// placeholder that is none.
+// placeholder that is none, `crate` twice.
 use verrou::key;
 
 fn main() {
@@ -10,4 +10,5 @@ fn main() {
     let _ = key!("t:<a.len()>", a = "x");
     let _ = key!("");
     let _ = key!("t:<self.id>");
+    let _ = key!("t:<a>", a = 1, crate = verrou, crate = ::verrou);
 }

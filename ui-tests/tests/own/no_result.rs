@@ -4,6 +4,19 @@ use verrou::locked;
 #[locked("t")]
 async fn unit() -> () {}
 
+macro_rules! returning {
+    ($name:ident, $ret:ty) => {
+        #[locked("t")]
+        async fn $name() -> $ret {}
+    };
+}
+
+returning!(by_macro, ());
+
+#[locked("t")]
+#[allow(unused_parens)]
+async fn in_parentheses() -> (()) {}
+
 struct Service;
 
 impl Service {

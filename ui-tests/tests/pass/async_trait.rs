@@ -40,6 +40,21 @@ impl<T: std::fmt::Display + Send + Sync> Jobs for Mail<T> {
     }
 }
 
+const WAIT: std::time::Duration = std::time::Duration::from_secs(1);
+
+#[async_trait]
+pub trait Paths: Sync {
+    /// `self` is the module here, and the receiver there.
+    #[locked("p", wait = self::WAIT, when = self.is_open() && self::Mail { tenant: 1 }.tenant > 0)]
+    async fn run(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn is_open(&self) -> bool {
+        true
+    }
+}
+
 #[async_trait(?Send)]
 pub trait Local {
     #[locked("l")]

@@ -32,6 +32,18 @@ pub fn boxed_by_path(id: u8) -> std::pin::Pin<std::boxed::Box<dyn Future<Output 
     ::std::boxed::Box::pin(async move { Ok(id) },)
 }
 
+#[locked("<id>")]
+#[allow(clippy::needless_return, reason = "the case")]
+pub fn by_return(id: u64) -> impl Future<Output = Result<u64, Error>> + Send {
+    return async move { Ok(id) };
+}
+
+#[locked("<id>")]
+#[allow(unused_braces, reason = "the case")]
+pub fn in_braces(id: u64) -> impl Future<Output = Result<u64, Error>> + Send {
+    { async move { Ok(id) } }
+}
+
 type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 #[locked("t:<id>", on_busy = Ok(0))]

@@ -3,6 +3,7 @@
 
 use std::cell::Cell;
 use std::fmt;
+use std::pin::Pin;
 use std::rc::Rc;
 
 use verrou::{Error, locked};
@@ -43,11 +44,34 @@ pub async fn recursive(n: u32) -> Result<u32, Error> {
     Ok(Box::pin(recursive(n - 1)).await? + 1)
 }
 
+type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Bounds for every lifetime, borrowed across an await.
+#[locked("t:<name>")]
+pub async fn higher_ranked<'a, F>(name: &'a str, f: F, g: &(dyn for<'b> Fn(&'b &'a str) -> Boxed<'b, usize> + Sync)) -> Result<usize, Error>
+where
+    F: for<'b> Fn(&'b str) -> Boxed<'b, &'b str> + Send,
+{
+    let owned = name.to_owned();
+    let mut sum = 0;
+    for part in owned.split(' ') {
+        let part = f(part).await;
+        sum += g(&name).await + part.len();
+    }
+    Ok(sum)
+}
+
 fn assert_send<T: Send>(_: T) {}
 
 pub fn main() {
     assert_send(not_sync_argument(NotSync(Cell::new(1))));
     assert_send(sendable(String::new(), (1, 2)));
     assert_send(recursive(3));
+    let call = async {
+        let name = String::from("a b");
+        higher_ranked(&name, |part| Box::pin(async move { part }), &|name| Box::pin(async move { name.len() })).await
+    };
+    let boxed: Boxed<'_, _> = Box::pin(call);
+    assert_send(boxed);
     drop(not_sendable(Rc::from("x")));
 }

@@ -1,5 +1,5 @@
-// Must say what is wrong with each field, at the literal: private, not in the tuple, of a type without fields. The help
-// of rustc to call the method of that name is of no use here.
+// Must say what is wrong with each field, at the literal: private, not in the tuple, of a type without fields, in another field. The help
+// of rustc to call the method of that name, or to write another expression for the literal, is of no use here.
 use verrou::{Error, locked};
 
 mod inner {
@@ -27,6 +27,25 @@ pub async fn tuple(pair: (u64, u64)) -> Result<u64, Error> {
 #[locked("t:<id.value>")]
 pub async fn none(id: u64) -> Result<u64, Error> {
     Ok(id)
+}
+
+pub struct Shop {
+    pub owner: (u64, u64),
+    pub address: Address,
+}
+
+pub struct Address {
+    pub street: String,
+}
+
+#[locked("t:<shop.address.stret>")]
+pub async fn misspelt(shop: Shop) -> Result<String, Error> {
+    Ok(shop.address.street)
+}
+
+#[locked("t:<shop.owner.x>")]
+pub async fn nested(shop: Shop) -> Result<u64, Error> {
+    Ok(shop.owner.0)
 }
 
 fn main() {}
