@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal};
 use sqlx::{AssertSqlSafe, Connection as _, MySqlConnection, PgConnection, SqliteConnection};
 use verrou::drivers::{MySqlStore, PostgresStore, RedisStore, SqliteStore};
 use verrou::{Verrou, VerrouBuilder};
@@ -102,6 +102,23 @@ impl Stand {
         Self::Redis(Server::start())
     }
 
+    /// With the durability of an installation that nobody has tuned: what a commit costs there is what it costs here.
+    ///
+    /// # Panics
+    /// If it does not start.
+    pub async fn untuned(driver: Driver) -> Self {
+        match driver {
+            Driver::Memory | Driver::Sqlite => Self::start(driver).await,
+            Driver::Redis => Self::volatile(),
+            Driver::Postgres => Self::Postgres(PostgresServer::with(&["fsync=on"])),
+            Driver::MySql => {
+                let server = MariaDb::start(&["--innodb-flush-log-at-trx-commit=1"]).await;
+                server.execute("CREATE DATABASE IF NOT EXISTS verrou").await;
+                Self::MariaDb(server)
+            }
+        }
+    }
+
     /// Where it is, for those who are on its side of every fault.
     #[must_use]
     pub fn url(&self) -> String {
@@ -122,6 +139,17 @@ impl Stand {
             Self::Redis(server) => Some(server.port()),
             Self::Postgres(server) => Some(server.port()),
             Self::MariaDb(server) => Some(server.port()),
+        }
+    }
+
+    /// Its first process, if it is a server.
+    #[must_use]
+    pub fn pid(&self) -> Option<Pid> {
+        match self {
+            Self::Memory | Self::Sqlite(..) => None,
+            Self::Redis(server) => server.pid(),
+            Self::Postgres(server) => server.pid(),
+            Self::MariaDb(server) => server.pid(),
         }
     }
 

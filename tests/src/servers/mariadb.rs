@@ -236,6 +236,12 @@ impl MariaDb {
         self.private().port
     }
 
+    /// Its process, if it is ours and runs.
+    #[must_use]
+    pub fn pid(&self) -> Option<rustix::process::Pid> {
+        self.private.as_ref()?.server.as_ref().map(Supervised::pid)
+    }
+
     /// The URL of a database that may not exist.
     #[must_use]
     pub fn url(&self, database: &str) -> String {

@@ -25,6 +25,7 @@ pub struct PostgresServer {
     /// As `env` takes it.
     environment: Vec<String>,
     port: u16,
+    options: Vec<String>,
     process: Mutex<Option<Supervised>>,
 }
 
@@ -81,6 +82,19 @@ impl PostgresServer {
     /// If there is no Postgres, or it does not start.
     #[must_use]
     pub fn under(environment: Vec<String>) -> Self {
+        Self::made(environment, &[])
+    }
+
+    /// The same with these settings, as `fsync=on`: one that survives power cuts, which the tests have none of.
+    ///
+    /// # Panics
+    /// If there is no Postgres, or it does not start.
+    #[must_use]
+    pub fn with(settings: &[&str]) -> Self {
+        Self::made(Vec::new(), settings)
+    }
+
+    fn made(environment: Vec<String>, settings: &[&str]) -> Self {
         skip_if_asked();
         let folder = folder();
         let (data, password) = (folder.join("data"), folder.join("password"));
@@ -105,6 +119,10 @@ impl PostgresServer {
             folder,
             environment,
             port: free_port(),
+            options: settings
+                .iter()
+                .flat_map(|setting| ["-c".to_owned(), (*setting).to_owned()])
+                .collect(),
             process: Mutex::new(None),
         };
         server.run();
@@ -149,6 +167,8 @@ impl PostgresServer {
             "-c",
             "log_line_prefix=%a|",
         ]);
+        // The last word on a setting counts.
+        arguments.extend(self.options.iter().map(String::as_str));
         let log = self.log();
         *self.process() = Some(start_as_server(Path::new("env"), &arguments, &log));
         let started = Instant::now();
@@ -187,6 +207,12 @@ impl PostgresServer {
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Its first process, if it runs.
+    #[must_use]
+    pub fn pid(&self) -> Option<rustix::process::Pid> {
+        self.process().as_ref().map(Supervised::pid)
     }
 
     /// The URL of the superuser.

@@ -117,6 +117,12 @@ impl Server {
         self.port
     }
 
+    /// Its process, if it runs.
+    #[must_use]
+    pub fn pid(&self) -> Option<rustix::process::Pid> {
+        self.process.as_ref().map(Supervised::pid)
+    }
+
     /// Its folder.
     #[must_use]
     pub fn folder(&self) -> &Folder {
