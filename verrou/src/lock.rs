@@ -153,7 +153,6 @@ impl LockFactory {
     /// # Ok(())
     /// # }
     /// ```
-    #[must_use]
     pub fn list_pages(&self, prefix: &str) -> Pages {
         Pages {
             registered: Arc::clone(&self.registered),
