@@ -8,8 +8,8 @@ use verrou::drivers::{
 };
 use verrou::store::{
     AcquireRequest, Acquired, AdoptRequest, Adopted, Capabilities, Cursor, Doubt,
-    ForceReleaseRequest, Holding, InspectRequest, ListRequest, Listed, Owner, Page, ReleaseRequest,
-    RenewRequest, Reply, Sent, StoreError, StoredKey, Watch,
+    ForceReleaseRequest, Holding, InspectRequest, ListRequest, Listed, Owner, Page, PassRequest,
+    Passed, ReleaseRequest, RenewRequest, Reply, Sent, StoreError, StoredKey, Watch,
 };
 use verrou::testkit::{Backend as _, Case, FaultStore, Op, Rule, Shared};
 use verrou::{
@@ -64,6 +64,8 @@ fn every_public_type_is_send_sync_and_unpin() {
         Owner,
         Page,
         Pages,
+        PassRequest,
+        Passed,
         PostgresBuilder,
         PostgresStore,
         RedisBuilder,
