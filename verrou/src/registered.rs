@@ -36,6 +36,8 @@ pub(crate) struct Registered {
     pub(crate) store: AnyStore,
     /// The store does I/O: the keeper uses a sibling with connections of its own.
     pub(crate) has_io: bool,
+    /// A release can be the next grant.
+    pub(crate) passes: bool,
     pub(crate) options: LockOptions,
     pub(crate) holder: Arc<str>,
     pub(crate) request_timeout: Duration,
@@ -57,6 +59,7 @@ impl Registered {
         Self {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             name,
+            passes: store.capabilities().pass,
             namespace: String::new(),
             store: Arc::new(store),
             has_io,
