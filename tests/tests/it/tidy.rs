@@ -71,6 +71,7 @@ const LAYERS: [&[&str]; 6] = [
     &[
         "wait",
         "guard",
+        "pass",
         "body",
         "turnstile",
         "hold",

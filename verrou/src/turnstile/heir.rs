@@ -19,6 +19,8 @@ const MOST_IN_A_ROW: u32 = 16;
 const SPAN: Duration = Duration::from_millis(30);
 /// How long the key is left to those elsewhere, or two calls if that is longer.
 const REST: Duration = Duration::from_micros(1500);
+/// How often a process rests that has heard of nobody elsewhere: they may be too slow to be noticed.
+const REST_EVERY: Duration = Duration::from_millis(50);
 /// How long it is known that somebody elsewhere wants the key.
 const KNOWN: Duration = Duration::from_secs(1);
 /// A waiter is polled once a second; one that was not for this long is kept without being polled.
@@ -54,6 +56,8 @@ pub(super) struct Run {
     /// What to leave to others once the key is free.
     rest: Option<Duration>,
     resting_until: Option<Moment>,
+    /// When to rest even though nobody is known elsewhere.
+    rest_at: Option<Moment>,
 }
 
 impl Run {
@@ -70,8 +74,11 @@ impl Run {
             self.passes += 1;
             return true;
         }
-        if self.passes > 0 && known {
-            self.rest = Some(REST.max(self.round_trip * 2));
+        let rest = REST.max(self.round_trip * 2);
+        let rests_at = *self.rest_at.get_or_insert(now.after(REST_EVERY));
+        if self.passes > 0 && (known || rests_at <= now) {
+            self.rest = Some(rest);
+            self.rest_at = Some(now.after(REST_EVERY.max(rest * 32)));
         }
         false
     }
@@ -100,7 +107,8 @@ impl Run {
 
     /// Nothing of it is worth remembering.
     pub(super) fn is_over(&self, now: Moment) -> bool {
-        self.passes == 0 && self.resting_until.is_none() && !self.is_known(now)
+        let rests = self.rest_at.is_some_and(|at| now < at.after(REST_EVERY));
+        self.passes == 0 && self.resting_until.is_none() && !self.is_known(now) && !rests
     }
 }
 
