@@ -22,8 +22,8 @@ use crate::drivers::sql::{self, Lookout, Table};
 use crate::error::Error;
 use crate::store::{
     AcquireRequest, Acquired, AdoptRequest, Adopted, Capabilities, Doubt, ForceReleaseRequest,
-    Holding, InspectRequest, Listed, LockStore, ReleaseRequest, RenewRequest, Reply, Sent,
-    StoreError, StoredKey, Watch,
+    Holding, InspectRequest, ListRequest, Listed, LockStore, Page, ReleaseRequest, RenewRequest,
+    Reply, Sent, StoreError, StoredKey, Watch,
 };
 
 const DRIVER: &str = "mysql";
@@ -294,19 +294,22 @@ impl LockStore for MySqlStore {
         self.inner.watcher.watch(key)
     }
 
-    async fn list(&self, prefix: String) -> Result<Vec<Listed>, StoreError> {
-        let answer = self
-            .inner
-            .call(&Sent::default(), |s| s.list(&prefix))
-            .await?;
+    async fn list(&self, request: ListRequest) -> Result<Page, StoreError> {
+        let answer = self.inner.call(&request.sent, |s| s.list(&request)).await?;
         let mut listed = Vec::with_capacity(answer.rows.len());
+        let mut last = None;
         for row in &answer.rows {
+            let key = column::<Vec<u8>>(row, 4)?;
             // What is no stored key was put there by somebody else.
-            if let Some(key) = StoredKey::from_bytes(&column::<Vec<u8>>(row, 4)?) {
+            if let Some(key) = StoredKey::from_bytes(&key)
+                && column::<i64>(row, 2)? > 0
+            {
                 listed.push(Listed::new(key, holding(row)?));
             }
+            last = Some(key);
         }
-        Ok(listed)
+        let next = sql::next_page(&request, answer.rows.len(), last);
+        Ok(Page::new(listed, next))
     }
 
     fn capabilities(&self) -> Capabilities {

@@ -23,8 +23,8 @@ use crate::drivers::sql::{self, Table};
 use crate::error::{Error, Outcome};
 use crate::store::{
     AcquireRequest, Acquired, AdoptRequest, Adopted, Capabilities, Doubt, ForceReleaseRequest,
-    Holding, InspectRequest, Listed, LockStore, ReleaseRequest, RenewRequest, Reply, Sent,
-    StoreError, StoredKey, Watch,
+    Holding, InspectRequest, ListRequest, Listed, LockStore, Page, ReleaseRequest, RenewRequest,
+    Reply, Sent, StoreError, StoredKey, Watch,
 };
 
 const DRIVER: &str = "postgres";
@@ -286,17 +286,23 @@ impl LockStore for PostgresStore {
         }
     }
 
-    async fn list(&self, prefix: String) -> Result<Vec<Listed>, StoreError> {
-        let statement = self.inner.statements.list(&prefix);
-        let (answer, _) = self.inner.call(&[], statement).await?;
+    async fn list(&self, request: ListRequest) -> Result<Page, StoreError> {
+        let statement = self.inner.statements.list(&request);
+        let (answer, _) = self.inner.call(&[&request.sent], statement).await?;
         let mut listed = Vec::with_capacity(answer.rows.len());
+        let mut last = None;
         for row in &answer.rows {
+            let key = bytes(row, 4)?;
             // What is no stored key was put there by somebody else.
-            if let Some(key) = StoredKey::from_bytes(&bytes(row, 4)?) {
+            if let Some(key) = StoredKey::from_bytes(&key)
+                && column::<i64>(row, 2)? > 0
+            {
                 listed.push(Listed::new(key, holding(row)?));
             }
+            last = Some(key);
         }
-        Ok(listed)
+        let next = sql::next_page(&request, answer.rows.len(), last);
+        Ok(Page::new(listed, next))
     }
 
     fn capabilities(&self) -> Capabilities {

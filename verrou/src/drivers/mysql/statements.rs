@@ -7,9 +7,10 @@ use std::time::Duration;
 use sqlx::{AssertSqlSafe, SqlSafeStr as _, SqlStr};
 
 use super::connections::Query;
-use crate::drivers::sql::{Table, micros};
+use crate::drivers::sql::{Table, key_range, micros};
 use crate::store::{
-    AcquireRequest, AdoptRequest, ForceReleaseRequest, ReleaseRequest, RenewRequest, StoredKey,
+    AcquireRequest, AdoptRequest, ForceReleaseRequest, ListRequest, ReleaseRequest, RenewRequest,
+    StoredKey,
 };
 
 /// The server's clock in microseconds of UTC. It stands still during a statement, so each judges by one moment, and it is
@@ -111,7 +112,7 @@ impl Statements {
             )),
             list: sql(format!(
                 "SELECT `holder`, `token`, `expiry` - {NOW}, {NOW} - `granted`, `key` FROM {t} \
-                 WHERE `key` >= ? AND `key` < ? AND `expiry` > {NOW} ORDER BY `key`"
+                 WHERE `key` >= ? AND `key` < ? ORDER BY `key` LIMIT ?"
             )),
             table,
             quoted,
@@ -250,13 +251,13 @@ impl Statements {
         sqlx::query(self.force_release.clone()).bind(bytes(&request.key))
     }
 
-    pub(super) fn list(&self, prefix: &str) -> Query {
-        // Every stored key is UTF-8, which has no byte FF: so the range holds all that begin with the prefix.
-        let mut end = prefix.as_bytes().to_vec();
-        end.push(0xFF);
+    /// Answers as inspect does, and the key, also of rows that are not held.
+    pub(super) fn list(&self, request: &ListRequest) -> Query {
+        let (from, to) = key_range(request);
         sqlx::query(self.list.clone())
-            .bind(prefix.as_bytes().to_vec())
-            .bind(end)
+            .bind(from)
+            .bind(to)
+            .bind(request.limit.get())
     }
 
     /// Which of `keys`, at most [`LOOKS`], are held. Locks nothing.
