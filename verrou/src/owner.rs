@@ -119,9 +119,10 @@ mod tests {
 
     #[test]
     fn no_two_owners_are_the_same_within_a_thread_or_between_two() -> std::io::Result<()> {
-        let draw = || (0..1000).map(|_| Owner::random()).collect();
+        let draw =
+            || -> std::io::Result<Vec<Owner>> { (0..1000).map(|_| Owner::random()).collect() };
         let others = std::thread::spawn(draw);
-        let mut all: Vec<Owner> = draw()?;
+        let mut all = draw()?;
         match others.join() {
             Ok(others) => all.extend(others?),
             Err(_) => panic!("the other thread"),
