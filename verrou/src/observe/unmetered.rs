@@ -7,7 +7,7 @@ use crate::registered::Registered;
 use crate::store::erased::AnyStore;
 
 #[derive(Default)]
-pub(crate) struct Meters;
+pub(crate) struct Meters(());
 
 impl Meters {
     pub(crate) fn waiter(&self, _: &Registered, _: &'static str) -> Waiters {
