@@ -50,10 +50,7 @@ impl<T, A: FnOnce(Option<Orphan<T>>) + Unpin> Call<T, A> {
         match clock::until(limit, &mut self).await {
             Ok(answer) => Ok(answer),
             Err(clock::Elapsed) => Err(Unanswered {
-                sent: self
-                    .sent
-                    .is_tracked_and_unmarked()
-                    .then_some(Outcome::NotApplied),
+                sent: self.sent.withdraw().then_some(Outcome::NotApplied),
             }),
         }
     }
@@ -113,7 +110,7 @@ impl<T, A: FnOnce(Option<Orphan<T>>)> Drop for Call<T, A> {
     fn drop(&mut self) {
         if let (Some(future), Some(abandon)) = (self.future.take(), self.abandon.take()) {
             // Not sent: what it waits for, a connection of the caller's pool, belongs to the caller's runtime.
-            abandon((!self.sent.is_tracked_and_unmarked()).then_some(Orphan(future)));
+            abandon((!self.sent.withdraw()).then_some(Orphan(future)));
         }
     }
 }

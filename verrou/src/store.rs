@@ -6,13 +6,13 @@
 //! # What every operation keeps
 //!
 //! - **One step.** Each is one statement or script in the store: one round trip, all of it or nothing.
-//! - **The owner decides.** Renew, adopt and release act only if the stored owner equals the request's.
+//! - **The owner decides.** Renew, adopt, pass and release act only if the stored owner equals the request's.
 //! - **The store's clock decides.** A lease is over when the store's clock says so, and at no other time; never compare
 //!   a client's clock.
 //! - **Idempotent.** The same request again, after an answer that got lost, does no harm and gets the same answer: an
 //!   acquire that finds its own owner has won, with the token of the first time.
-//! - **Nothing shortens a lease but release and force release.** A repeated acquire, a renew and an adopt set the expiry
-//!   to the later of what it was and `now + ttl`.
+//! - **Nothing shortens a lease but release, pass and force release.** A repeated acquire or pass, a renew and an adopt set
+//!   the expiry to the later of what it was and `now + ttl`.
 //! - **Tokens rise.** A grant's token is `max(previous token of the key + 1, the store's time in microseconds)`, whatever
 //!   happened to the key since. The floor keeps the order when the store has lost its data.
 //! - **Keys are bytes.** No case folding, no trimming, no normalisation, no cut.
@@ -30,7 +30,7 @@ pub(crate) mod erased;
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 pub(crate) use self::all::all;
@@ -84,6 +84,26 @@ pub trait LockStore: Send + Sync + 'static {
         &self,
         request: ReleaseRequest,
     ) -> impl Future<Output = Result<Reply, StoreError>> + Send;
+
+    /// Releases the key of one owner and grants it to the next, in one step: two in one round trip, and nobody in between.
+    ///
+    /// - `request.from` holds it: it is `request.owner`'s from now on, as by a release and an acquire: holder, expiry
+    ///   `now + ttl` and the next token are new; [`Granted`](Passed::Granted).
+    /// - `request.owner` holds it already: a repetition, which has won with the token of the first time and extends the
+    ///   lease as renew does.
+    /// - Else: changes nothing; [`NotHeld`](Passed::NotHeld).
+    ///
+    /// Nobody who waits elsewhere is told. verrou asks for it only if [`capabilities`](Self::capabilities) say that it works.
+    ///
+    /// # Errors
+    /// By default [`StoreError::unsupported`].
+    fn pass(
+        &self,
+        request: PassRequest,
+    ) -> impl Future<Output = Result<Passed, StoreError>> + Send {
+        let _ = request;
+        async { Err(StoreError::unsupported("passing a key on")) }
+    }
 
     /// Who holds the key now; `None` if it is free or expired.
     fn inspect(
@@ -165,25 +185,39 @@ pub trait LockStore: Send + Sync + 'static {
 /// caller of verrou gives up after that, the future is polled on by the keeper and what it won is released; before that,
 /// it is dropped where it is. A driver without I/O needs no mark.
 #[derive(Clone, Debug, Default)]
-pub struct Sent(Option<Arc<AtomicBool>>);
+pub struct Sent(Option<Arc<AtomicU8>>);
+
+/// Nothing of the request has gone out.
+const UNSENT: u8 = 0;
+const SENT: u8 = 1;
+/// The caller gave up before anything went out.
+const WITHDRAWN: u8 = 2;
 
 impl Sent {
     pub(crate) fn tracked() -> Self {
-        Self(Some(Arc::new(AtomicBool::new(false))))
+        Self(Some(Arc::new(AtomicU8::new(UNSENT))))
     }
 
     /// The request goes out now.
     pub fn mark(&self) {
-        if let Some(sent) = &self.0 {
-            sent.store(true, Ordering::Release);
-        }
+        let _ = self.claim();
     }
 
-    /// The request has certainly not gone out yet.
-    pub(crate) fn is_tracked_and_unmarked(&self) -> bool {
-        self.0
-            .as_ref()
-            .is_some_and(|sent| !sent.load(Ordering::Acquire))
+    /// As [`mark`](Self::mark), for a request that is carried by something else than its own future: false if its caller has
+    /// given up meanwhile, and it must not go out any more.
+    #[must_use]
+    pub fn claim(&self) -> bool {
+        let Some(sent) = &self.0 else { return true };
+        sent.compare_exchange(UNSENT, SENT, Ordering::AcqRel, Ordering::Acquire)
+            .map_or_else(|state| state == SENT, |_| true)
+    }
+
+    /// The caller gives up: whether the request has certainly not gone out, and will not.
+    pub(crate) fn withdraw(&self) -> bool {
+        self.0.as_ref().is_some_and(|sent| {
+            sent.compare_exchange(UNSENT, WITHDRAWN, Ordering::AcqRel, Ordering::Acquire)
+                .map_or_else(|state| state == WITHDRAWN, |_| true)
+        })
     }
 
     /// Whether [`mark`](Self::mark) was called on this or a clone.
@@ -191,7 +225,7 @@ impl Sent {
     pub fn is_marked(&self) -> bool {
         self.0
             .as_ref()
-            .is_some_and(|sent| sent.load(Ordering::Acquire))
+            .is_some_and(|sent| sent.load(Ordering::Acquire) == SENT)
     }
 }
 
@@ -319,6 +353,39 @@ impl ReleaseRequest {
     }
 }
 
+/// Asks to pass a held key on to the next owner.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct PassRequest {
+    /// The key.
+    pub key: StoredKey,
+    /// Who must hold it.
+    pub from: Owner,
+    /// Who holds it afterwards.
+    pub owner: Owner,
+    /// The length of the new lease.
+    pub ttl: Duration,
+    /// What `inspect` shows afterwards; at most 255 bytes.
+    pub holder: Arc<str>,
+    /// To be marked when the request goes out.
+    pub sent: Sent,
+}
+
+impl PassRequest {
+    /// A request with an empty `holder`.
+    #[must_use]
+    pub fn new(key: StoredKey, from: Owner, owner: Owner, ttl: Duration) -> Self {
+        Self {
+            key,
+            from,
+            owner,
+            ttl,
+            holder: Arc::from(""),
+            sent: Sent::default(),
+        }
+    }
+}
+
 /// Asks who holds a key.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -390,6 +457,22 @@ pub enum Adopted {
     /// The new owner holds the key.
     Adopted {
         /// The token of the grant, unchanged.
+        token: FencingToken,
+    },
+    /// The old owner does not hold the key.
+    NotHeld,
+}
+
+/// The answer to a pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "a third answer would be another contract"
+)]
+pub enum Passed {
+    /// The new owner holds the key.
+    Granted {
+        /// The fencing token of its grant.
         token: FencingToken,
     },
     /// The old owner does not hold the key.
@@ -469,6 +552,8 @@ pub struct Capabilities {
     pub watch: bool,
     /// [`LockStore::list`] works.
     pub list: bool,
+    /// [`LockStore::pass`] works.
+    pub pass: bool,
 }
 
 impl Capabilities {
@@ -479,6 +564,7 @@ impl Capabilities {
             driver,
             watch: false,
             list: false,
+            pass: false,
         }
     }
 
@@ -493,6 +579,13 @@ impl Capabilities {
     #[must_use]
     pub const fn list(mut self) -> Self {
         self.list = true;
+        self
+    }
+
+    /// With passing on.
+    #[must_use]
+    pub const fn pass(mut self) -> Self {
+        self.pass = true;
         self
     }
 }

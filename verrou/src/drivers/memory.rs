@@ -8,8 +8,8 @@ use tokio::sync::watch;
 use crate::clock::{Moment, wall_micros};
 use crate::store::{
     AcquireRequest, Acquired, AdoptRequest, Adopted, Capabilities, ForceReleaseRequest, Holding,
-    InspectRequest, Listed, LockStore, Owner, ReleaseRequest, RenewRequest, Reply, StoreError,
-    StoredKey, Watch,
+    InspectRequest, Listed, LockStore, Owner, PassRequest, Passed, ReleaseRequest, RenewRequest,
+    Reply, StoreError, StoredKey, Watch,
 };
 use crate::token::FencingToken;
 
@@ -187,6 +187,28 @@ impl LockStore for MemoryStore {
         })
     }
 
+    async fn pass(&self, request: PassRequest) -> Result<Passed, StoreError> {
+        self.step(|table| {
+            let now = Moment::now();
+            let next = wall_micros().max(table.forgotten + 1);
+            let Some(row) = table.live(&request.key, now) else {
+                return Ok(Passed::NotHeld);
+            };
+            let expiry = now.after(request.ttl);
+            if row.owner == Some(request.owner) {
+                row.expiry = row.expiry.max(expiry);
+                return Ok(Passed::Granted { token: row.token });
+            }
+            if row.owner != Some(request.from) {
+                return Ok(Passed::NotHeld);
+            }
+            row.token = token(next.max(row.token.get() + 1))?;
+            (row.owner, row.holder) = (Some(request.owner), request.holder);
+            (row.granted, row.expiry) = (now, expiry);
+            Ok(Passed::Granted { token: row.token })
+        })
+    }
+
     async fn inspect(&self, request: InspectRequest) -> Result<Option<Holding>, StoreError> {
         self.step(|table| {
             let now = Moment::now();
@@ -235,7 +257,7 @@ impl LockStore for MemoryStore {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities::new("memory").watch().list()
+        Capabilities::new("memory").watch().list().pass()
     }
 }
 
@@ -291,9 +313,13 @@ impl Table {
     /// Above every token that any key has had and lost its row since, also in another process before this one. A key
     /// that has a row is held, and gets no new token.
     fn next_token(&self) -> Result<FencingToken, StoreError> {
-        FencingToken::new(wall_micros().max(self.forgotten + 1))
-            .ok_or_else(|| StoreError::not_applied("the fencing tokens of this store are used up"))
+        token(wall_micros().max(self.forgotten + 1))
     }
+}
+
+fn token(number: u64) -> Result<FencingToken, StoreError> {
+    FencingToken::new(number)
+        .ok_or_else(|| StoreError::not_applied("the fencing tokens of this store are used up"))
 }
 
 impl Row {

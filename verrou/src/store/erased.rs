@@ -8,8 +8,8 @@ use crate::sabotage::Bug;
 
 use super::{
     AcquireRequest, Acquired, AdoptRequest, Adopted, Capabilities, Doubt, ForceReleaseRequest,
-    Holding, InspectRequest, Listed, LockStore, ReleaseRequest, RenewRequest, Reply, StoreError,
-    StoredKey, Watch,
+    Holding, InspectRequest, Listed, LockStore, PassRequest, Passed, ReleaseRequest, RenewRequest,
+    Reply, StoreError, StoredKey, Watch,
 };
 
 /// A store call that owns all it needs, so that it can be polled to its end on another thread.
@@ -27,6 +27,7 @@ pub(crate) trait DynStore: Send + Sync + 'static {
     ) -> Boxed<Vec<Result<Reply, StoreError>>>;
     fn adopt(self: Arc<Self>, request: AdoptRequest) -> Boxed<Result<Adopted, StoreError>>;
     fn release(self: Arc<Self>, request: ReleaseRequest) -> Boxed<Result<Reply, StoreError>>;
+    fn pass(self: Arc<Self>, request: PassRequest) -> Boxed<Result<Passed, StoreError>>;
     fn renew(self: Arc<Self>, request: RenewRequest) -> Boxed<Result<Reply, StoreError>>;
     fn inspect(
         self: Arc<Self>,
@@ -85,6 +86,10 @@ impl<S: LockStore> DynStore for S {
             }
             LockStore::release(&*self, request).await
         })
+    }
+
+    fn pass(self: Arc<Self>, request: PassRequest) -> Boxed<Result<Passed, StoreError>> {
+        Box::pin(async move { LockStore::pass(&*self, request).await })
     }
 
     fn renew(self: Arc<Self>, request: RenewRequest) -> Boxed<Result<Reply, StoreError>> {

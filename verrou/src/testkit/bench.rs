@@ -7,8 +7,8 @@ use super::Backend;
 use crate::store::erased::{AnyStore, Boxed};
 use crate::store::{
     AcquireRequest, Acquired, AdoptRequest, Adopted, Capabilities, ForceReleaseRequest, Holding,
-    InspectRequest, Listed, Owner, ReleaseRequest, RenewRequest, Reply, StoreError, StoredKey,
-    Watch,
+    InspectRequest, Listed, Owner, PassRequest, Passed, ReleaseRequest, RenewRequest, Reply,
+    StoreError, StoredKey, Watch,
 };
 use crate::token::FencingToken;
 
@@ -195,6 +195,47 @@ impl Client {
     ) -> Reply {
         let request = ReleaseRequest::new(key.clone(), owner).keep(keep);
         answered("release", self.driver().release(request).await)
+    }
+
+    /// `None` if the driver cannot pass keys on.
+    pub(crate) async fn pass(
+        &self,
+        key: &StoredKey,
+        from: Owner,
+        owner: Owner,
+        ttl: Duration,
+    ) -> Option<Passed> {
+        self.pass_as(key, from, owner, ttl, "").await
+    }
+
+    pub(crate) async fn pass_as(
+        &self,
+        key: &StoredKey,
+        from: Owner,
+        owner: Owner,
+        ttl: Duration,
+        holder: &str,
+    ) -> Option<Passed> {
+        if !self.driver().capabilities().pass {
+            return None;
+        }
+        let mut request = PassRequest::new(key.clone(), from, owner, ttl);
+        request.holder = Arc::from(holder);
+        Some(answered("pass", self.driver().pass(request).await))
+    }
+
+    /// The token of a pass that has to work; `None` if the driver cannot.
+    pub(crate) async fn passed(
+        &self,
+        key: &StoredKey,
+        from: Owner,
+        owner: Owner,
+        ttl: Duration,
+    ) -> Option<FencingToken> {
+        match self.pass(key, from, owner, ttl).await? {
+            Passed::Granted { token } => Some(token),
+            Passed::NotHeld => panic!("the holder of `{key}` can pass it on, but it could not"),
+        }
     }
 
     pub(crate) async fn inspect(&self, key: &StoredKey) -> Option<Holding> {

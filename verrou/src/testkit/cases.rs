@@ -9,6 +9,7 @@ pub(super) mod inspection;
 pub(super) mod keys;
 pub(super) mod leases;
 pub(super) mod listing;
+pub(super) mod passing;
 pub(super) mod release;
 pub(super) mod renewals;
 pub(super) mod sharing;
@@ -88,6 +89,19 @@ macro_rules! __contract_cases {
                 adopt_extends_the_lease,
                 adopt_does_not_shorten_the_lease,
             }
+            passing {
+                pass_grants_the_key_to_the_next_owner,
+                pass_is_a_new_grant,
+                the_old_owner_can_do_nothing_after_a_pass,
+                a_repeated_pass_has_won_with_the_same_token,
+                a_repeated_pass_does_not_shorten_the_lease,
+                pass_sets_the_lease_of_the_next_owner,
+                pass_by_another_owner_is_not_held,
+                pass_of_a_free_key_is_not_held,
+                pass_of_an_expired_lease_is_not_held,
+                pass_of_a_kept_key_is_not_held,
+                a_passed_key_can_be_passed_on,
+            }
             tokens {
                 tokens_rise_over_a_release,
                 tokens_rise_over_an_expiry,
@@ -161,6 +175,7 @@ macro_rules! __contract_cases {
                 one_of_sixteen_is_granted_a_free_key,
                 one_of_sixteen_is_granted_an_expired_key,
                 one_of_sixteen_adopts_a_lease,
+                one_of_sixteen_is_passed_a_key,
                 repeated_acquires_of_one_owner_agree_on_the_token,
                 batches_in_different_orders_do_not_block_each_other,
                 many_keys_are_taken_and_released_at_once,

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::faults::{Fault, Op, Plan, Rule, pause};
 use crate::store::{
     AcquireRequest, Acquired, AdoptRequest, Adopted, Capabilities, Doubt, ForceReleaseRequest,
-    Holding, InspectRequest, Listed, LockStore, ReleaseRequest, RenewRequest, Reply, Sent,
-    StoreError, StoredKey, Watch,
+    Holding, InspectRequest, Listed, LockStore, PassRequest, Passed, ReleaseRequest, RenewRequest,
+    Reply, Sent, StoreError, StoredKey, Watch,
 };
 
 /// A store over another one, whose calls fail as told, and are counted.
@@ -228,6 +228,12 @@ impl<S: LockStore> LockStore for FaultStore<S> {
     async fn release(&self, request: ReleaseRequest) -> Result<Reply, StoreError> {
         let (key, sent) = (request.key.clone(), request.sent.clone());
         self.one(Op::Release, key, sent, self.inner.release(request))
+            .await
+    }
+
+    async fn pass(&self, request: PassRequest) -> Result<Passed, StoreError> {
+        let (key, sent) = (request.key.clone(), request.sent.clone());
+        self.one(Op::Pass, key, sent, self.inner.pass(request))
             .await
     }
 

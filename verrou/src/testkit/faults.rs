@@ -23,6 +23,8 @@ pub enum Op {
     Adopt,
     /// [`LockStore::release`](crate::LockStore::release).
     Release,
+    /// [`LockStore::pass`](crate::LockStore::pass).
+    Pass,
     /// [`LockStore::inspect`](crate::LockStore::inspect).
     Inspect,
     /// [`LockStore::force_release`](crate::LockStore::force_release).

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 
-use crate::store::{Acquired, Adopted, RenewRequest, Reply, StoredKey};
+use crate::store::{Acquired, Adopted, Passed, RenewRequest, Reply, StoredKey};
 use crate::testkit::bench::{Bench, Client, LONG, PATIENCE, SHORT, owner};
 use crate::token::FencingToken;
 
@@ -171,6 +171,42 @@ pub(crate) async fn one_of_sixteen_adopts_a_lease(bench: &Bench) {
         stores[1].renew(&key, heir, LONG).await,
         Reply::Done,
         "who was told that it has adopted the lease has it"
+    );
+}
+
+pub(crate) async fn one_of_sixteen_is_passed_a_key(bench: &Bench) {
+    let stores = two_stores(bench).await;
+    let (key, giver) = (bench.key("k"), owner());
+    let before = stores[0].grant(&key, giver, LONG).await;
+    let start = Arc::new(Barrier::new(TASKS));
+    let mut tasks = JoinSet::new();
+    for number in 0..TASKS {
+        let (store, key) = (stores[number % stores.len()].clone(), key.clone());
+        let start = Arc::clone(&start);
+        tasks.spawn(async move {
+            start.wait().await;
+            let next = owner();
+            match store.pass(&key, giver, next, LONG).await? {
+                Passed::Granted { token } => Some(Some((next, token))),
+                Passed::NotHeld => Some(None),
+            }
+        });
+    }
+    let Some(passed) = all(tasks).await.into_iter().collect::<Option<Vec<_>>>() else {
+        return;
+    };
+    let passed: Vec<_> = passed.into_iter().flatten().collect();
+    let [(next, token)] = passed[..] else {
+        panic!(
+            "a key is passed on once, but {} owners were told that they have it",
+            passed.len()
+        );
+    };
+    assert!(token > before, "tokens rise over a pass");
+    assert_eq!(
+        stores[1].renew(&key, next, LONG).await,
+        Reply::Done,
+        "who was told that a key was passed to it has it"
     );
 }
 
