@@ -481,7 +481,10 @@ async fn a_quiet_service_logs_nothing_at_info() {
 fn the_page_lists_every_doubt_and_no_other() {
     let source = read("observe.rs");
     let named = quoted(&source, "doubt = \"");
-    assert_eq!(listed(&read("docs/observing.md"), "| `doubt` | promise"), named);
+    assert_eq!(
+        listed(&read("docs/observing.md"), "| `doubt` | promise"),
+        named
+    );
     // Each is counted where it is told.
     let counted: BTreeSet<_> = source
         .split("meters::doubt(")

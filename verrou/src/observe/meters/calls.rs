@@ -11,8 +11,8 @@ use crate::error::Outcome;
 use crate::store::erased::{AnyStore, Boxed, DynStore};
 use crate::store::{
     AcquireRequest, Acquired, AdoptRequest, Adopted, Capabilities, Doubt, ForceReleaseRequest,
-    Holding, InspectRequest, Listed, ReleaseRequest, RenewRequest, Reply, StoreError, StoredKey,
-    Watch,
+    Holding, InspectRequest, Listed, PassRequest, Passed, ReleaseRequest, RenewRequest, Reply,
+    StoreError, StoredKey, Watch,
 };
 
 /// `store`, with its calls counted under `name`.
@@ -145,6 +145,15 @@ impl DynStore for Metered {
 
     fn release(self: Arc<Self>, request: ReleaseRequest) -> Boxed<Result<Reply, StoreError>> {
         self.timed("release", self.store.clone().release(request), replied)
+    }
+
+    fn pass(self: Arc<Self>, request: PassRequest) -> Boxed<Result<Passed, StoreError>> {
+        self.timed("pass", self.store.clone().pass(request), |answer| {
+            outcome(answer, |passed| match passed {
+                Passed::Granted { .. } => "done",
+                Passed::NotHeld => "not_held",
+            })
+        })
     }
 
     fn renew(self: Arc<Self>, request: RenewRequest) -> Boxed<Result<Reply, StoreError>> {
