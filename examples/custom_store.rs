@@ -1,6 +1,7 @@
-//! A lock store of one's own: the whole contract over a `Mutex` and a `HashMap`.
+//! A lock store of one's own: the whole contract over a `Mutex` and a `BTreeMap`.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime};
 
@@ -8,7 +9,7 @@ use verrou::{FencingToken, LockFactory, LockStore, store::*};
 
 /// Clones share their locks.
 #[derive(Clone, Default)]
-pub(crate) struct CustomStore(Arc<Mutex<HashMap<StoredKey, Row>>>);
+pub(crate) struct CustomStore(Arc<Mutex<BTreeMap<StoredKey, Row>>>);
 
 /// Stays when its key is free: the next token has to be greater.
 struct Row {
@@ -21,7 +22,7 @@ struct Row {
 }
 
 impl CustomStore {
-    fn rows(&self) -> MutexGuard<'_, HashMap<StoredKey, Row>> {
+    fn rows(&self) -> MutexGuard<'_, BTreeMap<StoredKey, Row>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -109,6 +110,31 @@ impl LockStore for CustomStore {
             Some(true)
         });
         Ok(freed.unwrap_or(false))
+    }
+
+    /// Not asked for by the contract, but an operator will miss it.
+    async fn list(&self, ask: ListRequest) -> Result<Page, StoreError> {
+        let after = ask
+            .after
+            .and_then(|after| StoredKey::from_bytes(after.as_bytes()));
+        let from = after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+        let limit = ask.limit.get() as usize;
+        let rows = self.rows();
+        // Bounded by the rows that are looked at, held or not.
+        let seen: Vec<_> = rows.range((from, Bound::Unbounded)).take(limit).collect();
+        let held = seen.iter().filter_map(|(key, row)| {
+            let left = row.expiry.checked_duration_since(Instant::now())?;
+            let holding = Holding::new(&*row.holder, row.token, left, row.granted.elapsed());
+            let named = key.as_str().starts_with(&ask.prefix);
+            named.then(|| Listed::new((*key).clone(), holding))
+        });
+        let last = seen.last().filter(|_| seen.len() == limit);
+        let next = last.map(|(key, _)| Cursor::new(key.as_bytes()));
+        Ok(Page::new(held.collect(), next))
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::new("custom").list()
     }
 }
 

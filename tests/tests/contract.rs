@@ -258,6 +258,15 @@ found! {
     a_store_whose_inspect_is_stale_is_found: InspectIsStale => [
         ("inspect_shows_the_token_of_the_grant", "that was granted"),
     ];
+    a_store_that_lists_all_at_once_is_found: ListsAtOnce => [
+        ("a_page_looks_at_no_more_keys_than_it_is_told", "not the whole list"),
+    ];
+    a_store_whose_pages_are_counted_is_found: PagesByNumber => [
+        ("pages_miss_nothing_when_keys_come_and_go", "held all the time"),
+    ];
+    a_store_that_ends_with_an_empty_page_is_found: EmptyPageIsTheLast => [
+        ("pages_go_on_past_keys_that_are_free", "not the last one"),
+    ];
     a_store_that_never_marks_is_found: NeverMarks => [
         ("a_driver_with_connections_marks_what_it_sends", "marks a call as sent"),
     ];

@@ -1,6 +1,13 @@
 //! The stores that verrou brings. Each has one file that implements the contract, and a folder of its own beside it if it
 //! needs more; [`MemoryStore`] is the one to read first.
 
+#[cfg(any(
+    feature = "mysql",
+    feature = "postgres",
+    feature = "redis",
+    feature = "sqlite"
+))]
+mod group;
 mod memory;
 #[cfg(feature = "mysql")]
 mod mysql;

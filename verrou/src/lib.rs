@@ -37,7 +37,7 @@ mod wait;
 
 pub use error::{Cause, ConnectKind, Error, Outcome};
 pub use guard::LockGuard;
-pub use lock::{Holder, Lock, LockFactory};
+pub use lock::{Holder, Lock, LockFactory, Pages};
 pub use options::{LockOptions, OnLost, Retry, Wait};
 pub use registry::{Verrou, VerrouBuilder};
 pub use scope::{ScopeGuard, current, global, init};

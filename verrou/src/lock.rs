@@ -1,5 +1,6 @@
 //! A lock that may be taken, and the factory that makes it.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
@@ -20,8 +21,8 @@ use crate::registered::Registered;
 use crate::serialized::SerializedLock;
 use crate::store::erased::{AnyStore, Boxed};
 use crate::store::{
-    AdoptRequest, Adopted, ForceReleaseRequest, Holding, InspectRequest, LockStore, Owner, Sent,
-    StoreError,
+    AdoptRequest, Adopted, Cursor, ForceReleaseRequest, Holding, InspectRequest, ListRequest,
+    LockStore, Owner, Sent, StoreError,
 };
 use crate::token::FencingToken;
 use crate::wait::Acquisition;
@@ -120,26 +121,45 @@ impl LockFactory {
 
     /// The keys that begin with `prefix` and are held now, by anybody, in the order of their bytes.
     ///
+    /// It asks for [one page](Self::list_pages) after the other; of a key that was taken or released meanwhile it may or may
+    /// not know.
+    ///
     /// # Errors
     /// [`Error::Store`], also from a driver that cannot list; [`Error::ShutDown`].
     ///
     /// # Cancel safety
     /// It changes nothing.
     pub async fn list(&self, prefix: &str) -> Result<Vec<(String, Holder)>, Error> {
-        self.registered.check_open()?;
-        let prefix_stored = format!("{}:{prefix}", self.registered.namespace);
-        let listed = ask(&self.registered, |store, _| store.list(prefix_stored)).await;
-        let listed = listed.map_err(|error| Error::Store {
-            attempted: "list",
-            store: self.registered.name.clone(),
-            key: format!("{prefix}*"),
-            outcome: error.outcome(),
-            source: Arc::clone(error.cause()),
-        })?;
-        Ok(listed
-            .into_iter()
-            .map(|listed| (listed.key.key().to_owned(), Holder::of(listed.holding)))
-            .collect())
+        let mut pages = self.list_pages(prefix);
+        // A page has no order, and a key may come twice.
+        let mut all = BTreeMap::new();
+        while let Some(page) = pages.next().await? {
+            all.extend(page);
+        }
+        Ok(all.into_iter().collect())
+    }
+
+    /// The same a page at a time, for who has more keys than fit, or must go easy on the store; no I/O yet.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), verrou::Error> {
+    /// # let locks = verrou::LockFactory::new(verrou::drivers::MemoryStore::new());
+    /// let mut pages = locks.list_pages("order:");
+    /// while let Some(page) = pages.next().await? {
+    ///     for (key, holder) in page {
+    ///         println!("{key} is held by {}", holder.holder);
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn list_pages(&self, prefix: &str) -> Pages {
+        Pages {
+            registered: Arc::clone(&self.registered),
+            prefix: prefix.to_owned(),
+            next: Some(None),
+        }
     }
 
     /// Shuts this store down: refuses new acquires, sends waiters away, ends and releases all that is held, in the time that
@@ -153,6 +173,53 @@ impl LockFactory {
     pub async fn close(&self) -> Result<(), Error> {
         self.registered.begin_shutdown();
         self.registered.finish_shutdown().await
+    }
+}
+
+/// The held keys, a page at a time; made by [`LockFactory::list_pages`].
+#[derive(Clone, Debug)]
+#[must_use = "no page is asked for before `next`"]
+pub struct Pages {
+    registered: Arc<Registered>,
+    prefix: String,
+    /// Where the next page begins, at first at the beginning; `None` after the last one.
+    next: Option<Option<Cursor>>,
+}
+
+impl Pages {
+    /// The next page, in one call to the store that looks at about a thousand keys; `None` after the last one.
+    ///
+    /// A page has no order, a key may come twice, and an empty page is not the last one.
+    ///
+    /// # Errors
+    /// As [`LockFactory::list`]; the same page may be asked for again.
+    ///
+    /// # Cancel safety
+    /// Dropped in flight, the same page comes next.
+    pub async fn next(&mut self) -> Result<Option<Vec<(String, Holder)>>, Error> {
+        let Some(after) = &self.next else {
+            return Ok(None);
+        };
+        self.registered.check_open()?;
+        let mut request =
+            ListRequest::new(format!("{}:{}", self.registered.namespace, self.prefix));
+        request.after.clone_from(after);
+        let page = ask(&self.registered, |store, sent| {
+            request.sent = sent;
+            store.list(request)
+        })
+        .await;
+        let page = page.map_err(|error| Error::Store {
+            attempted: "list",
+            store: self.registered.name.clone(),
+            key: format!("{}*", self.prefix),
+            outcome: error.outcome(),
+            source: Arc::clone(error.cause()),
+        })?;
+        self.next = page.next.map(Some);
+        let listed = page.listed.into_iter();
+        let named = listed.map(|one| (one.key.key().to_owned(), Holder::of(one.holding)));
+        Ok(Some(named.collect()))
     }
 }
 

@@ -27,6 +27,7 @@
 mod all;
 mod doubt;
 pub(crate) mod erased;
+mod listing;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -35,6 +36,7 @@ use std::time::Duration;
 
 pub(crate) use self::all::all;
 pub use self::doubt::Doubt;
+pub use self::listing::{Cursor, ListRequest, Listed, Page};
 use crate::error::{Cause, Outcome};
 pub use crate::key::StoredKey;
 pub use crate::owner::Owner;
@@ -139,12 +141,16 @@ pub trait LockStore: Send + Sync + 'static {
         Watch::none()
     }
 
-    /// The held keys that begin with `prefix` (bytes of the stored key), in the order of their bytes.
+    /// One page of the held keys that begin with `request.prefix`.
+    ///
+    /// A call looks at about `request.limit` keys, held or not, so that none takes long or holds others up, however many there
+    /// are. All pages together have every key that was held from the first to the last of them; one that was taken or
+    /// released meanwhile may be missing, and any may come twice.
     ///
     /// # Errors
     /// By default [`StoreError::unsupported`]; say so in [`capabilities`](Self::capabilities) if it works.
-    fn list(&self, prefix: String) -> impl Future<Output = Result<Vec<Listed>, StoreError>> + Send {
-        let _ = prefix;
+    fn list(&self, request: ListRequest) -> impl Future<Output = Result<Page, StoreError>> + Send {
+        let _ = request;
         async { Err(StoreError::unsupported("listing keys")) }
     }
 
@@ -521,24 +527,6 @@ impl Holding {
             remaining,
             held_for,
         }
-    }
-}
-
-/// A held key and who holds it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Listed {
-    /// The key.
-    pub key: StoredKey,
-    /// Its holder.
-    pub holding: Holding,
-}
-
-impl Listed {
-    /// An entry.
-    #[must_use]
-    pub fn new(key: StoredKey, holding: Holding) -> Self {
-        Self { key, holding }
     }
 }
 

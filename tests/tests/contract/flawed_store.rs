@@ -1,14 +1,15 @@
 //! A small sound store, with a switch for each way to break it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use verrou::FencingToken;
 use verrou::store::{
-    AcquireRequest, Acquired, AdoptRequest, Adopted, Capabilities, ForceReleaseRequest, Holding,
-    InspectRequest, LockStore, Owner, ReleaseRequest, RenewRequest, Reply, StoreError, StoredKey,
+    AcquireRequest, Acquired, AdoptRequest, Adopted, Capabilities, Cursor, ForceReleaseRequest,
+    Holding, InspectRequest, ListRequest, Listed, LockStore, Owner, Page, ReleaseRequest,
+    RenewRequest, Reply, StoreError, StoredKey,
 };
 
 /// What is wrong with a store.
@@ -89,6 +90,12 @@ pub(crate) enum Flaw {
     NeverMarks,
     /// Waits for a busy engine now and then, on the thread it was called on.
     Blocks,
+    /// One page, however many keys there are.
+    ListsAtOnce,
+    /// A page begins after as many keys as the pages before had.
+    PagesByNumber,
+    /// A page without a held key is the last one.
+    EmptyPageIsTheLast,
 }
 
 pub(crate) struct FlawedStore {
@@ -130,6 +137,15 @@ impl FlawedStore {
 
     fn has(&self, flaw: Flaw) -> bool {
         self.flaw == flaw
+    }
+
+    fn lists(&self) -> bool {
+        let wrongly = [
+            Flaw::ListsAtOnce,
+            Flaw::PagesByNumber,
+            Flaw::EmptyPageIsTheLast,
+        ];
+        self.has(Flaw::None) || wrongly.contains(&self.flaw)
     }
 
     fn rows(&self) -> MutexGuard<'_, HashMap<Vec<u8>, Row>> {
@@ -413,6 +429,56 @@ impl LockStore for FlawedStore {
         replies
     }
 
+    async fn list(&self, request: ListRequest) -> Result<Page, StoreError> {
+        if !self.lists() {
+            return Err(StoreError::unsupported("listing keys"));
+        }
+        let limit = match self.flaw {
+            Flaw::ListsAtOnce => usize::MAX,
+            _ => request.limit.get() as usize,
+        };
+        let after = request.after.as_ref().map_or(&[][..], Cursor::as_bytes);
+        let rows: BTreeMap<_, _> = self.rows().clone().into_iter().collect();
+        let live = |row: &Row| row.expiry.checked_duration_since(Instant::now());
+        let begin: usize = String::from_utf8_lossy(after).parse().unwrap_or(0);
+        let mut seen = Vec::new();
+        for (key, row) in rows
+            .iter()
+            .filter(|(key, _)| key.starts_with(request.prefix.as_bytes()))
+        {
+            match self.flaw {
+                Flaw::PagesByNumber if live(row).is_none() => {}
+                Flaw::PagesByNumber => seen.push((key, row)),
+                _ if key.as_slice() <= after => {}
+                _ => seen.push((key, row)),
+            }
+        }
+        if self.has(Flaw::PagesByNumber) {
+            seen.drain(..begin.min(seen.len()));
+        }
+        let is_last = seen.len() <= limit;
+        seen.truncate(limit);
+        let listed: Vec<_> = seen
+            .iter()
+            .filter_map(|(key, row)| {
+                let holding = Holding::new(
+                    &*row.holder,
+                    FencingToken::new(row.token)?,
+                    live(row)?,
+                    row.granted.elapsed(),
+                );
+                Some(Listed::new(StoredKey::from_bytes(key)?, holding))
+            })
+            .collect();
+        let next = match (self.flaw, seen.last()) {
+            _ if is_last => None,
+            (Flaw::EmptyPageIsTheLast, _) if listed.is_empty() => None,
+            (Flaw::PagesByNumber, _) => Some(Cursor::new((begin + listed.len()).to_string())),
+            (_, last) => last.map(|(key, _)| Cursor::new(key.as_slice())),
+        };
+        Ok(Page::new(listed, next))
+    }
+
     fn for_keeper(&self) -> Option<Self> {
         self.has(Flaw::NeverMarks).then(|| self.clone())
     }
@@ -421,6 +487,9 @@ impl LockStore for FlawedStore {
         if self.has(Flaw::Boasts) {
             return Capabilities::new("flawed").watch().list();
         }
-        Capabilities::new("flawed")
+        match self.lists() {
+            true => Capabilities::new("flawed").list(),
+            false => Capabilities::new("flawed"),
+        }
     }
 }

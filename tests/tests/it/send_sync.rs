@@ -7,14 +7,15 @@ use verrou::drivers::{
     RedisStore, RedisWarning, SqliteBuilder, SqliteStore,
 };
 use verrou::store::{
-    AcquireRequest, Acquired, AdoptRequest, Adopted, Capabilities, Doubt, ForceReleaseRequest,
-    Holding, InspectRequest, Listed, Owner, ReleaseRequest, RenewRequest, Reply, Sent, StoreError,
-    StoredKey, Watch,
+    AcquireRequest, Acquired, AdoptRequest, Adopted, Capabilities, Cursor, Doubt,
+    ForceReleaseRequest, Holding, InspectRequest, ListRequest, Listed, Owner, Page, PassRequest,
+    Passed, ReleaseRequest, RenewRequest, Reply, Sent, StoreError, StoredKey, Watch,
 };
 use verrou::testkit::{Backend as _, Case, FaultStore, Op, Rule, Shared};
 use verrou::{
     Cause, ConnectKind, Error, FencingToken, Holder, Lock, LockFactory, LockGuard, LockOptions,
-    LockStore, OnLost, Outcome, Retry, ScopeGuard, SerializedLock, Verrou, VerrouBuilder, Wait,
+    LockStore, OnLost, Outcome, Pages, Retry, ScopeGuard, SerializedLock, Verrou, VerrouBuilder,
+    Wait,
 };
 
 fn send<T: Send>(_: &T) {}
@@ -36,6 +37,7 @@ fn every_public_type_is_send_sync_and_unpin() {
         AdoptRequest,
         Adopted,
         Capabilities,
+        Cursor,
         Doubt,
         Case,
         Cause,
@@ -47,6 +49,7 @@ fn every_public_type_is_send_sync_and_unpin() {
         Holder,
         Holding,
         InspectRequest,
+        ListRequest,
         Listed,
         Lock,
         LockFactory,
@@ -59,6 +62,10 @@ fn every_public_type_is_send_sync_and_unpin() {
         Op,
         Outcome,
         Owner,
+        Page,
+        Pages,
+        PassRequest,
+        Passed,
         PostgresBuilder,
         PostgresStore,
         RedisBuilder,
@@ -155,6 +162,7 @@ async fn every_public_future_is_send() {
     send(&verrou.scope(async {}));
     send(&verrou.shutdown());
     send(&locks.list(""));
+    send(&locks.list_pages("").next());
     send(&locks.close());
     let guard = lock.acquire().await.unwrap();
     send(&guard.extend(Duration::from_secs(1)));
@@ -205,7 +213,7 @@ fn every_call_is_send(store: &impl LockStore) {
     send(&store.release(ReleaseRequest::new(key.clone(), owner)));
     send(&store.inspect(InspectRequest::new(key.clone())));
     send(&store.force_release(ForceReleaseRequest::new(key.clone())));
-    send(&store.list(String::new()));
+    send(&store.list(ListRequest::new("")));
     send(&store.close());
     send(&store.watch(&key));
 }

@@ -10,7 +10,8 @@ use tests::{Cycling, Folder, Process, eventually, soon};
 use tokio::task::JoinSet;
 use verrou::drivers::MySqlStore;
 use verrou::store::{
-    AcquireRequest, Acquired, InspectRequest, LockStore, Owner, ReleaseRequest, Reply, StoredKey,
+    AcquireRequest, Acquired, InspectRequest, ListRequest, LockStore, Owner, ReleaseRequest, Reply,
+    StoredKey,
 };
 use verrou::{LockFactory, Wait};
 
@@ -214,7 +215,7 @@ async fn a_latin1_database_keeps_every_key() {
             assert!(locks.create_lock(key).is_locked().await.unwrap(), "{key:?}");
         }
     }
-    let mut listed: Vec<_> = own.list(":f".to_owned()).await.unwrap();
+    let mut listed: Vec<_> = own.list(ListRequest::new(":f")).await.unwrap().listed;
     assert_eq!(listed.len(), 6);
     let key = listed.remove(0).key;
     assert_eq!(key, StoredKey::new("", "f%").unwrap());

@@ -6,7 +6,8 @@ use tests::servers::redis::{Server, ask, shared_url};
 use tests::{eventually, soon};
 use verrou::drivers::RedisStore;
 use verrou::store::{
-    AcquireRequest, Acquired, LockStore, Owner, ReleaseRequest, RenewRequest, Reply, StoredKey,
+    AcquireRequest, Acquired, ListRequest, LockStore, Owner, ReleaseRequest, RenewRequest, Reply,
+    StoredKey,
 };
 use verrou::{FencingToken, Outcome};
 
@@ -242,6 +243,6 @@ async fn stores_with_other_prefixes_do_not_meet() {
             Ok(Acquired::Granted { .. })
         ));
     }
-    let listed = one.list(String::new()).await.unwrap();
+    let listed = one.list(ListRequest::new("")).await.unwrap().listed;
     assert_eq!(listed.len(), 1, "{listed:?}");
 }

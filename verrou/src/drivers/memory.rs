@@ -1,15 +1,15 @@
 //! Locks in the memory of one process: the reference implementation.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
 use crate::clock::{Moment, wall_micros};
 use crate::store::{
-    AcquireRequest, Acquired, AdoptRequest, Adopted, Capabilities, ForceReleaseRequest, Holding,
-    InspectRequest, Listed, LockStore, Owner, PassRequest, Passed, ReleaseRequest, RenewRequest,
-    Reply, StoreError, StoredKey, Watch,
+    AcquireRequest, Acquired, AdoptRequest, Adopted, Capabilities, Cursor, ForceReleaseRequest,
+    Holding, InspectRequest, ListRequest, Listed, LockStore, Owner, Page, PassRequest, Passed,
+    ReleaseRequest, RenewRequest, Reply, StoreError, StoredKey, Watch,
 };
 use crate::token::FencingToken;
 
@@ -243,17 +243,30 @@ impl LockStore for MemoryStore {
         )
     }
 
-    async fn list(&self, prefix: String) -> Result<Vec<Listed>, StoreError> {
+    async fn list(&self, request: ListRequest) -> Result<Page, StoreError> {
+        let after = request.after.as_ref().map(Cursor::as_bytes);
+        let limit = usize::try_from(request.limit.get()).unwrap_or(usize::MAX);
         let now = Moment::now();
-        let mut held: Vec<Listed> = self
-            .table()
-            .rows
-            .iter()
-            .filter(|(key, row)| row.expiry > now && key.as_str().starts_with(&prefix))
-            .map(|(key, row)| Listed::new(key.clone(), row.holding(now)))
-            .collect();
-        held.sort_by(|one, other| one.key.cmp(&other.key));
-        Ok(held)
+        let table = self.table();
+        // The first keys after the cursor. The rows have no order, so each page passes all of them by; it copies only its own.
+        let mut page = BTreeMap::new();
+        for (key, row) in &table.rows {
+            let wanted = row.expiry > now
+                && after.is_none_or(|after| key.as_bytes() > after)
+                && key.as_str().starts_with(&request.prefix);
+            let is_full = page.len() == limit;
+            if wanted && !(is_full && page.last_key_value().is_some_and(|(last, _)| *last < key)) {
+                page.insert(key, row);
+                if is_full {
+                    page.pop_last();
+                }
+            }
+        }
+        let next = page.last_key_value().filter(|_| page.len() == limit);
+        let next = next.map(|(last, _)| Cursor::new(last.as_bytes()));
+        let listed = page.into_iter();
+        let listed = listed.map(|(key, row)| Listed::new(key.clone(), row.holding(now)));
+        Ok(Page::new(listed.collect(), next))
     }
 
     fn capabilities(&self) -> Capabilities {

@@ -22,8 +22,8 @@ use crate::drivers::sql::{self, Lookout, Table};
 use crate::error::Error;
 use crate::store::{
     AcquireRequest, Acquired, AdoptRequest, Adopted, Capabilities, Doubt, ForceReleaseRequest,
-    Holding, InspectRequest, Listed, LockStore, ReleaseRequest, RenewRequest, Reply, Sent,
-    StoreError, StoredKey, Watch,
+    Holding, InspectRequest, ListRequest, Listed, LockStore, Page, PassRequest, Passed,
+    ReleaseRequest, RenewRequest, Reply, Sent, StoreError, StoredKey, Watch,
 };
 
 const DRIVER: &str = "mysql";
@@ -248,6 +248,17 @@ impl LockStore for MySqlStore {
         Ok(reply(done))
     }
 
+    async fn pass(&self, request: PassRequest) -> Result<Passed, StoreError> {
+        let answer = self.inner.call(&request.sent, |s| s.pass(&request)).await?;
+        if answer.found == 0 {
+            return Ok(Passed::NotHeld);
+        }
+        let token = i64::try_from(answer.last_id).unwrap_or(0);
+        Ok(Passed::Granted {
+            token: sql::token(token)?,
+        })
+    }
+
     async fn inspect(&self, request: InspectRequest) -> Result<Option<Holding>, StoreError> {
         let answer = self
             .inner
@@ -294,23 +305,26 @@ impl LockStore for MySqlStore {
         self.inner.watcher.watch(key)
     }
 
-    async fn list(&self, prefix: String) -> Result<Vec<Listed>, StoreError> {
-        let answer = self
-            .inner
-            .call(&Sent::default(), |s| s.list(&prefix))
-            .await?;
+    async fn list(&self, request: ListRequest) -> Result<Page, StoreError> {
+        let answer = self.inner.call(&request.sent, |s| s.list(&request)).await?;
         let mut listed = Vec::with_capacity(answer.rows.len());
+        let mut last = None;
         for row in &answer.rows {
+            let key = column::<Vec<u8>>(row, 4)?;
             // What is no stored key was put there by somebody else.
-            if let Some(key) = StoredKey::from_bytes(&column::<Vec<u8>>(row, 4)?) {
+            if let Some(key) = StoredKey::from_bytes(&key)
+                && column::<i64>(row, 2)? > 0
+            {
                 listed.push(Listed::new(key, holding(row)?));
             }
+            last = Some(key);
         }
-        Ok(listed)
+        let next = sql::next_page(&request, answer.rows.len(), last);
+        Ok(Page::new(listed, next))
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities::new(DRIVER).watch().list()
+        Capabilities::new(DRIVER).watch().list().pass()
     }
 
     fn doubts(&self) -> Vec<Doubt> {

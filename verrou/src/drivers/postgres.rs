@@ -23,8 +23,8 @@ use crate::drivers::sql::{self, Table};
 use crate::error::{Error, Outcome};
 use crate::store::{
     AcquireRequest, Acquired, AdoptRequest, Adopted, Capabilities, Doubt, ForceReleaseRequest,
-    Holding, InspectRequest, Listed, LockStore, ReleaseRequest, RenewRequest, Reply, Sent,
-    StoreError, StoredKey, Watch,
+    Holding, InspectRequest, ListRequest, Listed, LockStore, Page, PassRequest, Passed,
+    ReleaseRequest, RenewRequest, Reply, Sent, StoreError, StoredKey, Watch,
 };
 
 const DRIVER: &str = "postgres";
@@ -245,6 +245,17 @@ impl LockStore for PostgresStore {
         }
     }
 
+    async fn pass(&self, request: PassRequest) -> Result<Passed, StoreError> {
+        let statement = self.inner.statements.pass(&request);
+        let (answer, _) = self.inner.call(&[&request.sent], statement).await?;
+        match answer.rows.first() {
+            Some(row) => Ok(Passed::Granted {
+                token: sql::token(column(row, 0)?)?,
+            }),
+            None => Ok(Passed::NotHeld),
+        }
+    }
+
     async fn inspect(&self, request: InspectRequest) -> Result<Option<Holding>, StoreError> {
         let statement = self.inner.statements.inspect(&request.key);
         let (answer, _) = self.inner.call(&[&request.sent], statement).await?;
@@ -286,21 +297,27 @@ impl LockStore for PostgresStore {
         }
     }
 
-    async fn list(&self, prefix: String) -> Result<Vec<Listed>, StoreError> {
-        let statement = self.inner.statements.list(&prefix);
-        let (answer, _) = self.inner.call(&[], statement).await?;
+    async fn list(&self, request: ListRequest) -> Result<Page, StoreError> {
+        let statement = self.inner.statements.list(&request);
+        let (answer, _) = self.inner.call(&[&request.sent], statement).await?;
         let mut listed = Vec::with_capacity(answer.rows.len());
+        let mut last = None;
         for row in &answer.rows {
+            let key = bytes(row, 4)?;
             // What is no stored key was put there by somebody else.
-            if let Some(key) = StoredKey::from_bytes(&bytes(row, 4)?) {
+            if let Some(key) = StoredKey::from_bytes(&key)
+                && column::<i64>(row, 2)? > 0
+            {
                 listed.push(Listed::new(key, holding(row)?));
             }
+            last = Some(key);
         }
-        Ok(listed)
+        let next = sql::next_page(&request, answer.rows.len(), last);
+        Ok(Page::new(listed, next))
     }
 
     fn capabilities(&self) -> Capabilities {
-        let capabilities = Capabilities::new(DRIVER).list();
+        let capabilities = Capabilities::new(DRIVER).list().pass();
         match self.inner.watcher {
             Some(_) => capabilities.watch(),
             None => capabilities,

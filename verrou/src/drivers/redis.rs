@@ -9,7 +9,6 @@ mod scripts;
 mod setup;
 mod watcher;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,15 +28,16 @@ use self::watcher::Watcher;
 use crate::clock::Moment;
 use crate::error::{Error, Outcome};
 use crate::store::{
-    AcquireRequest, Acquired, AdoptRequest, Adopted, Capabilities, Doubt, ForceReleaseRequest,
-    Holding, InspectRequest, Listed, LockStore, ReleaseRequest, RenewRequest, Reply, Sent,
-    StoreError, StoredKey, Watch, all,
+    AcquireRequest, Acquired, AdoptRequest, Adopted, Capabilities, Cursor, Doubt,
+    ForceReleaseRequest, Holding, InspectRequest, ListRequest, Listed, LockStore, Page,
+    PassRequest, Passed, ReleaseRequest, RenewRequest, Reply, Sent, StoreError, StoredKey, Watch,
+    all,
 };
 
 const DRIVER: &str = "redis";
 
-/// How many names one step of a listing asks for.
-const SCAN_STEP: u32 = 1000;
+/// The cursor with which a scan begins, and which it ends with.
+const FIRST_SCAN: &[u8] = b"0";
 
 /// How long the counter of a free key is kept, unless the builder says otherwise.
 const DEFAULT_GRACE: Duration = Duration::from_secs(600);
@@ -200,6 +200,15 @@ impl LockStore for RedisStore {
         }
     }
 
+    async fn pass(&self, request: PassRequest) -> Result<Passed, StoreError> {
+        let inner = &*self.inner;
+        let call = inner.names.pass(&request);
+        match acquired(&inner.call(&request.sent, &call, PATIENCE).await?)? {
+            Acquired::Granted { token } => Ok(Passed::Granted { token }),
+            Acquired::Held { .. } => Ok(Passed::NotHeld),
+        }
+    }
+
     async fn inspect(&self, request: InspectRequest) -> Result<Option<Holding>, StoreError> {
         let inner = &*self.inner;
         let call = inner.names.inspect(&request.key);
@@ -261,45 +270,41 @@ impl LockStore for RedisStore {
         self.inner.watcher.watch(key)
     }
 
-    async fn list(&self, prefix: String) -> Result<Vec<Listed>, StoreError> {
+    async fn list(&self, request: ListRequest) -> Result<Page, StoreError> {
         let inner = &*self.inner;
         if inner.connections.is_cluster() {
             return Err(StoreError::unsupported("listing keys"));
         }
-        let pattern = inner.names.pattern(&prefix);
-        let mut listed = BTreeMap::new();
-        let mut cursor = b"0".to_vec();
-        loop {
-            let mut scan = redis::cmd("SCAN");
-            scan.arg(&cursor).arg("MATCH").arg(&pattern);
-            scan.arg("COUNT").arg(SCAN_STEP);
-            let link = inner.connections.checkout(PATIENCE).await?;
-            let answer = link.command(scan).await;
-            let answer = answer.map_err(|error| inner.failed(&link, &error, false))?;
-            let (next, names) = scanned(answer)?;
-            let keys = names.iter().filter_map(|name| inner.names.key_of(name));
-            let keys: Vec<StoredKey> = keys
-                .filter(|key| key.as_str().starts_with(&prefix))
-                .collect();
-            if !keys.is_empty() {
-                let calls: Vec<Call> = keys.iter().map(|key| inner.names.inspect(key)).collect();
-                let answers = inner.call_all(&[], &calls, PATIENCE).await?;
-                for (key, answer) in keys.into_iter().zip(answers) {
-                    if let Some(holding) = holding(answer?)? {
-                        // A scan may name a key twice.
-                        listed.insert(key.clone(), Listed::new(key, holding));
-                    }
+        let after = request.after.as_ref().map_or(FIRST_SCAN, Cursor::as_bytes);
+        let mut scan = redis::cmd("SCAN");
+        scan.arg(after).arg("MATCH");
+        scan.arg(inner.names.pattern(&request.prefix));
+        scan.arg("COUNT").arg(request.limit.get());
+        let link = inner.connections.checkout(PATIENCE).await?;
+        request.sent.mark();
+        let answer = link.command(scan).await;
+        let answer = answer.map_err(|error| inner.failed(&link, &error, false))?;
+        let (next, names) = scanned(answer)?;
+        let keys = names.iter().filter_map(|name| inner.names.key_of(name));
+        let keys: Vec<StoredKey> = keys
+            .filter(|key| key.as_str().starts_with(&request.prefix))
+            .collect();
+        let mut listed = Vec::with_capacity(keys.len());
+        if !keys.is_empty() {
+            let calls: Vec<Call> = keys.iter().map(|key| inner.names.inspect(key)).collect();
+            let answers = inner.call_all(&[], &calls, PATIENCE).await?;
+            for (key, answer) in keys.into_iter().zip(answers) {
+                if let Some(holding) = holding(answer?)? {
+                    listed.push(Listed::new(key, holding));
                 }
             }
-            if next == b"0" {
-                return Ok(listed.into_values().collect());
-            }
-            cursor = next;
         }
+        let next = (next != FIRST_SCAN).then(|| Cursor::new(next));
+        Ok(Page::new(listed, next))
     }
 
     fn capabilities(&self) -> Capabilities {
-        let mut capabilities = Capabilities::new(DRIVER);
+        let mut capabilities = Capabilities::new(DRIVER).pass();
         if self.inner.wakes {
             capabilities = capabilities.watch();
         }

@@ -9,7 +9,7 @@ use std::time::Duration;
 pub(crate) use lookout::{Duty, Lookout};
 
 use crate::error::Error;
-use crate::store::StoreError;
+use crate::store::{Cursor, ListRequest, StoreError};
 use crate::token::FencingToken;
 
 /// The table of a store that was not told another one.
@@ -100,6 +100,27 @@ pub(crate) fn token(column: i64) -> Result<FencingToken, StoreError> {
         .ok()
         .and_then(FencingToken::new)
         .ok_or_else(|| StoreError::unknown("the table holds a fencing token below 1"))
+}
+
+/// The keys among which a page is: from the first one up to the second one.
+///
+/// Every stored key is UTF-8, which has no byte FF: so the range holds all that begin with the prefix.
+pub(crate) fn key_range(request: &ListRequest) -> (Vec<u8>, Vec<u8>) {
+    let prefix = request.prefix.as_bytes();
+    let from = request.after.as_ref().map_or(prefix, Cursor::as_bytes);
+    (from.to_vec(), [prefix, b"\xFF"].concat())
+}
+
+/// Where the next page begins, if this one was full: at the smallest key after `last`, which was held or not.
+pub(crate) fn next_page(
+    request: &ListRequest,
+    rows: usize,
+    last: Option<Vec<u8>>,
+) -> Option<Cursor> {
+    let is_full = u32::try_from(rows).is_ok_and(|rows| rows >= request.limit.get());
+    let mut next = last.filter(|_| is_full)?;
+    next.push(0);
+    Some(Cursor::new(next))
 }
 
 /// The key had its last token.

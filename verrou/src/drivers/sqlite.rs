@@ -24,8 +24,8 @@ use crate::drivers::sql::{self, Lookout, Table};
 use crate::error::Error;
 use crate::store::{
     AcquireRequest, Acquired, AdoptRequest, Adopted, Capabilities, ForceReleaseRequest, Holding,
-    InspectRequest, Listed, LockStore, ReleaseRequest, RenewRequest, Reply, Sent, StoreError,
-    StoredKey, Watch,
+    InspectRequest, ListRequest, Listed, LockStore, Page, ReleaseRequest, RenewRequest, Reply,
+    Sent, StoreError, StoredKey, Watch,
 };
 
 const DRIVER: &str = "sqlite";
@@ -287,20 +287,27 @@ impl LockStore for SqliteStore {
         self.inner.watcher.watch(key)
     }
 
-    async fn list(&self, prefix: String) -> Result<Vec<Listed>, StoreError> {
+    async fn list(&self, request: ListRequest) -> Result<Page, StoreError> {
         let inner = &*self.inner;
         let mut connection = inner.checkout().await?;
+        request.sent.mark();
         let (answer, now) = connection
-            .settle(|| inner.made(|s, boot, now| s.list(&prefix, boot, now)))
+            .settle(|| inner.made(|s, _, _| s.list(&request)))
             .await?;
         let mut listed = Vec::with_capacity(answer.rows.len());
+        let mut last = None;
         for row in &answer.rows {
+            let key = column::<Vec<u8>>(row, 5)?;
             // What is no stored key was put there by somebody else.
-            if let Some(key) = StoredKey::from_bytes(&column::<Vec<u8>>(row, 5)?) {
+            if let Some(key) = StoredKey::from_bytes(&key)
+                && inner.is_live(row, now)?
+            {
                 listed.push(Listed::new(key, inner.holding(row, now)?));
             }
+            last = Some(key);
         }
-        Ok(listed)
+        let next = sql::next_page(&request, answer.rows.len(), last);
+        Ok(Page::new(listed, next))
     }
 
     fn capabilities(&self) -> Capabilities {

@@ -8,8 +8,8 @@ use crate::sabotage::Bug;
 
 use super::{
     AcquireRequest, Acquired, AdoptRequest, Adopted, Capabilities, Doubt, ForceReleaseRequest,
-    Holding, InspectRequest, Listed, LockStore, PassRequest, Passed, ReleaseRequest, RenewRequest,
-    Reply, StoreError, StoredKey, Watch,
+    Holding, InspectRequest, ListRequest, LockStore, Page, PassRequest, Passed, ReleaseRequest,
+    RenewRequest, Reply, StoreError, StoredKey, Watch,
 };
 
 /// A store call that owns all it needs, so that it can be polled to its end on another thread.
@@ -37,7 +37,7 @@ pub(crate) trait DynStore: Send + Sync + 'static {
         self: Arc<Self>,
         request: ForceReleaseRequest,
     ) -> Boxed<Result<bool, StoreError>>;
-    fn list(self: Arc<Self>, prefix: String) -> Boxed<Result<Vec<Listed>, StoreError>>;
+    fn list(self: Arc<Self>, request: ListRequest) -> Boxed<Result<Page, StoreError>>;
     fn close(self: Arc<Self>) -> Boxed<()>;
     fn watch(&self, key: &StoredKey) -> Watch;
     fn capabilities(&self) -> Capabilities;
@@ -110,8 +110,8 @@ impl<S: LockStore> DynStore for S {
         Box::pin(async move { LockStore::force_release(&*self, request).await })
     }
 
-    fn list(self: Arc<Self>, prefix: String) -> Boxed<Result<Vec<Listed>, StoreError>> {
-        Box::pin(async move { LockStore::list(&*self, prefix).await })
+    fn list(self: Arc<Self>, request: ListRequest) -> Boxed<Result<Page, StoreError>> {
+        Box::pin(async move { LockStore::list(&*self, request).await })
     }
 
     fn close(self: Arc<Self>) -> Boxed<()> {

@@ -1,5 +1,6 @@
 //! What a case works with: opened stores, keys of its own, and questions whose failures are sentences.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -7,8 +8,8 @@ use super::Backend;
 use crate::store::erased::{AnyStore, Boxed};
 use crate::store::{
     AcquireRequest, Acquired, AdoptRequest, Adopted, Capabilities, ForceReleaseRequest, Holding,
-    InspectRequest, Listed, Owner, PassRequest, Passed, ReleaseRequest, RenewRequest, Reply,
-    StoreError, StoredKey, Watch,
+    InspectRequest, ListRequest, Listed, Owner, Page, PassRequest, Passed, ReleaseRequest,
+    RenewRequest, Reply, StoreError, StoredKey, Watch,
 };
 use crate::token::FencingToken;
 
@@ -256,9 +257,23 @@ impl Client {
         answered("force_release", self.driver().force_release(request).await)
     }
 
-    /// The held keys under `prefix`; `None` from a driver that says it cannot list, and refuses in the agreed words.
+    /// The held keys under `prefix`, each once, in order; `None` from a driver that says it cannot list, and refuses in the agreed words.
     pub(crate) async fn list(&self, prefix: &str) -> Option<Vec<Listed>> {
-        let answer = self.driver().list(prefix.to_owned()).await;
+        let mut request = ListRequest::new(prefix);
+        let mut all = BTreeMap::new();
+        loop {
+            let page = self.page(request.clone()).await?;
+            all.extend(page.listed.into_iter().map(|one| (one.key.clone(), one)));
+            let Some(next) = page.next else {
+                return Some(all.into_values().collect());
+            };
+            request.after = Some(next);
+        }
+    }
+
+    /// One page; `None` as for [`list`](Self::list).
+    pub(crate) async fn page(&self, request: ListRequest) -> Option<Page> {
+        let answer = self.driver().list(request).await;
         if self.capabilities().list {
             return Some(answered("list", answer));
         }

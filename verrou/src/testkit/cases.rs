@@ -151,6 +151,10 @@ macro_rules! __contract_cases {
                 list_leaves_out_what_is_over,
                 list_shows_what_inspect_shows,
                 list_without_a_prefix_names_every_namespace,
+                a_page_looks_at_no_more_keys_than_it_is_told,
+                pages_have_every_held_key_together,
+                pages_go_on_past_keys_that_are_free,
+                pages_miss_nothing_when_keys_come_and_go,
             }
             sharing {
                 stores_of_one_place_exclude_each_other,

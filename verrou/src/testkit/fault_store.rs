@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::faults::{Fault, Op, Plan, Rule, pause};
 use crate::store::{
     AcquireRequest, Acquired, AdoptRequest, Adopted, Capabilities, Doubt, ForceReleaseRequest,
-    Holding, InspectRequest, Listed, LockStore, PassRequest, Passed, ReleaseRequest, RenewRequest,
-    Reply, Sent, StoreError, StoredKey, Watch,
+    Holding, InspectRequest, ListRequest, LockStore, Page, PassRequest, Passed, ReleaseRequest,
+    RenewRequest, Reply, Sent, StoreError, StoredKey, Watch,
 };
 
 /// A store over another one, whose calls fail as told, and are counted.
@@ -297,8 +297,8 @@ impl<S: LockStore> LockStore for FaultStore<S> {
         self.inner.watch(key)
     }
 
-    async fn list(&self, prefix: String) -> Result<Vec<Listed>, StoreError> {
-        self.inner.list(prefix).await
+    async fn list(&self, request: ListRequest) -> Result<Page, StoreError> {
+        self.inner.list(request).await
     }
 
     fn capabilities(&self) -> Capabilities {

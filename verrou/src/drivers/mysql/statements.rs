@@ -7,9 +7,10 @@ use std::time::Duration;
 use sqlx::{AssertSqlSafe, SqlSafeStr as _, SqlStr};
 
 use super::connections::Query;
-use crate::drivers::sql::{Table, micros};
+use crate::drivers::sql::{Table, key_range, micros};
 use crate::store::{
-    AcquireRequest, AdoptRequest, ForceReleaseRequest, ReleaseRequest, RenewRequest, StoredKey,
+    AcquireRequest, AdoptRequest, ForceReleaseRequest, ListRequest, PassRequest, ReleaseRequest,
+    RenewRequest, StoredKey,
 };
 
 /// The server's clock in microseconds of UTC. It stands still during a statement, so each judges by one moment, and it is
@@ -52,6 +53,7 @@ pub(super) struct Statements {
     inspect: SqlStr,
     renew: SqlStr,
     adopt: SqlStr,
+    pass: SqlStr,
     release: SqlStr,
     force_release: SqlStr,
     list: SqlStr,
@@ -100,6 +102,16 @@ impl Statements {
                  `expiry` = GREATEST(`expiry`, {NOW} + CAST(? AS SIGNED)) \
                  WHERE `key` = ? AND `owner` IN (?, ?) AND `expiry` > {NOW}"
             )),
+            // The owner comes last: what is before it still sees whose the key was.
+            pass: sql(format!(
+                "UPDATE {t} SET \
+                 `holder` = IF(`owner` = ?, `holder`, ?), \
+                 `token` = LAST_INSERT_ID(IF(`owner` = ?, `token`, GREATEST(`token` + 1, {NOW}))), \
+                 `granted` = IF(`owner` = ?, `granted`, {NOW}), \
+                 `expiry` = GREATEST(IF(`owner` = ?, `expiry`, 0), {NOW} + CAST(? AS SIGNED)), \
+                 `owner` = ? \
+                 WHERE `key` = ? AND `owner` IN (?, ?) AND `expiry` > {NOW}"
+            )),
             release: sql(format!(
                 "UPDATE {t} SET `owner` = NULL, `holder` = '', \
                  `expiry` = IF(? > 0, {NOW} + CAST(? AS SIGNED), 0) \
@@ -111,7 +123,7 @@ impl Statements {
             )),
             list: sql(format!(
                 "SELECT `holder`, `token`, `expiry` - {NOW}, {NOW} - `granted`, `key` FROM {t} \
-                 WHERE `key` >= ? AND `key` < ? AND `expiry` > {NOW} ORDER BY `key`"
+                 WHERE `key` >= ? AND `key` < ? ORDER BY `key` LIMIT ?"
             )),
             table,
             quoted,
@@ -237,6 +249,21 @@ impl Statements {
             .bind(request.owner.as_bytes().to_vec())
     }
 
+    pub(super) fn pass(&self, request: &PassRequest) -> Query {
+        let owner = request.owner.as_bytes().to_vec();
+        sqlx::query(self.pass.clone())
+            .bind(owner.clone())
+            .bind(request.holder.as_bytes().to_vec())
+            .bind(owner.clone())
+            .bind(owner.clone())
+            .bind(owner.clone())
+            .bind(micros(request.ttl))
+            .bind(owner.clone())
+            .bind(bytes(&request.key))
+            .bind(request.from.as_bytes().to_vec())
+            .bind(owner)
+    }
+
     pub(super) fn release(&self, request: &ReleaseRequest) -> Query {
         let keep = micros(request.keep);
         sqlx::query(self.release.clone())
@@ -250,13 +277,13 @@ impl Statements {
         sqlx::query(self.force_release.clone()).bind(bytes(&request.key))
     }
 
-    pub(super) fn list(&self, prefix: &str) -> Query {
-        // Every stored key is UTF-8, which has no byte FF: so the range holds all that begin with the prefix.
-        let mut end = prefix.as_bytes().to_vec();
-        end.push(0xFF);
+    /// Answers as inspect does, and the key, also of rows that are not held.
+    pub(super) fn list(&self, request: &ListRequest) -> Query {
+        let (from, to) = key_range(request);
         sqlx::query(self.list.clone())
-            .bind(prefix.as_bytes().to_vec())
-            .bind(end)
+            .bind(from)
+            .bind(to)
+            .bind(request.limit.get())
     }
 
     /// Which of `keys`, at most [`LOOKS`], are held. Locks nothing.

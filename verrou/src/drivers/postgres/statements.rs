@@ -9,10 +9,10 @@ use std::sync::Arc;
 use sqlx::postgres::{PgArguments, Postgres};
 use sqlx::{AssertSqlSafe, SqlSafeStr as _, SqlStr};
 
-use crate::drivers::sql::{Table, micros};
+use crate::drivers::sql::{Table, key_range, micros};
 use crate::store::{
-    AcquireRequest, AdoptRequest, ForceReleaseRequest, Owner, ReleaseRequest, RenewRequest,
-    StoredKey,
+    AcquireRequest, AdoptRequest, ForceReleaseRequest, ListRequest, Owner, PassRequest,
+    ReleaseRequest, RenewRequest, StoredKey,
 };
 
 /// The server's clock in microseconds of UTC, at the moment when it is evaluated: never `now()`, which stands still while
@@ -168,6 +168,7 @@ pub(super) struct Statements {
     renew: SqlStr,
     renew_many: SqlStr,
     adopt: SqlStr,
+    pass: SqlStr,
     release: SqlStr,
     force_release: SqlStr,
     inspect: SqlStr,
@@ -237,6 +238,18 @@ impl Statements {
                  WHERE key = $1::bytea AND owner IN ($2::bytea, $3::bytea) AND expiry > {NOW} \
                  RETURNING token"
             )),
+            pass: sql(format!(
+                "UPDATE {t} AS l SET (owner, holder, token, granted, expiry) = (\
+                 SELECT $3::bytea, \
+                 CASE WHEN s.own THEN l.holder ELSE $4::bytea END, \
+                 CASE WHEN s.own THEN l.token ELSE greatest(l.token + 1, s.now) END, \
+                 CASE WHEN s.own THEN l.granted ELSE s.now END, \
+                 CASE WHEN s.own THEN greatest(l.expiry, s.now + $5::bigint) ELSE s.now + $5::bigint END \
+                 FROM (SELECT c.now, l.owner = $3::bytea AS own \
+                 FROM (SELECT {NOW} AS now OFFSET 0) AS c OFFSET 0) AS s) \
+                 WHERE key = $1::bytea AND owner IN ($2::bytea, $3::bytea) AND expiry > {NOW} \
+                 RETURNING l.token"
+            )),
             release: sql(format!(
                 "UPDATE {t} AS l SET owner = NULL, holder = ''::bytea, \
                  expiry = CASE WHEN $3::bigint = 0 THEN 0 ELSE {NOW} + $3::bigint END, \
@@ -254,10 +267,12 @@ impl Statements {
                  FROM {t} AS l, (SELECT {NOW} AS now OFFSET 0) AS c \
                  WHERE l.key = $1::bytea AND l.expiry > c.now"
             )),
+            // With both ends of the range in one WHERE, a planner that has no statistics yet sorts all of it for each page.
             list: sql(format!(
                 "SELECT encode(l.holder, 'hex'), l.token, l.expiry - c.now, c.now - l.granted, encode(l.key, 'hex') \
-                 FROM {t} AS l, (SELECT {NOW} AS now OFFSET 0) AS c \
-                 WHERE l.key >= $1::bytea AND l.key < $2::bytea AND l.expiry > c.now ORDER BY l.key"
+                 FROM (SELECT * FROM {t} WHERE key >= $1::bytea ORDER BY key LIMIT $3::bigint) AS l, \
+                 (SELECT {NOW} AS now OFFSET 0) AS c \
+                 WHERE l.key < $2::bytea ORDER BY l.key"
             )),
             mark: sql(format!(
                 "WITH watched AS (SELECT key FROM {t} WHERE key = ANY($1::bytea[]) ORDER BY key FOR UPDATE) \
@@ -346,6 +361,16 @@ impl Statements {
             .number(micros(request.ttl))
     }
 
+    /// Answers the token.
+    pub(super) fn pass(&self, request: &PassRequest) -> Statement {
+        Statement::new(&self.pass)
+            .key(&request.key)
+            .owner(request.from)
+            .owner(request.owner)
+            .bytes(request.holder.as_bytes())
+            .number(micros(request.ttl))
+    }
+
     pub(super) fn release(&self, request: &ReleaseRequest) -> Statement {
         Statement::new(&self.release)
             .key(&request.key)
@@ -362,14 +387,13 @@ impl Statements {
         Statement::new(&self.inspect).key(key)
     }
 
-    /// Answers as inspect does, and the key.
-    pub(super) fn list(&self, prefix: &str) -> Statement {
-        // Every stored key is UTF-8, which has no byte FF: so the range holds all that begin with the prefix.
-        let mut end = prefix.as_bytes().to_vec();
-        end.push(0xFF);
+    /// Answers as inspect does, and the key, also of rows that are not held.
+    pub(super) fn list(&self, request: &ListRequest) -> Statement {
+        let (from, to) = key_range(request);
         Statement::new(&self.list)
-            .bytes(prefix.as_bytes())
-            .bytes(&end)
+            .bytes(&from)
+            .bytes(&to)
+            .number(request.limit.get().into())
     }
 
     /// Says of these keys that somebody waits for them, for `length` microseconds; answers each that has a row, and

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use sqlx::{AssertSqlSafe, SqlSafeStr as _, SqlStr};
 
 use super::connections::Query;
-use crate::drivers::sql::{Table, micros, wall_micros};
+use crate::drivers::sql::{Table, key_range, micros, wall_micros};
 use crate::sabotage::Bug;
 use crate::store::{
-    AcquireRequest, AdoptRequest, ForceReleaseRequest, ReleaseRequest, RenewRequest, StoredKey,
+    AcquireRequest, AdoptRequest, ForceReleaseRequest, ListRequest, ReleaseRequest, RenewRequest,
+    StoredKey,
 };
 
 /// The clocks at one moment, read by the client right before the statement is sent.
@@ -125,7 +126,7 @@ impl Statements {
             )),
             list: sql(format!(
                 "SELECT holder, token, boot, granted, expiry, key FROM {t} \
-                 WHERE key >= ?1 AND key < ?4 AND boot = ?2 AND expiry > ?3 ORDER BY key"
+                 WHERE key >= ?1 AND key < ?2 ORDER BY key LIMIT ?3"
             )),
             table,
             quoted,
@@ -244,15 +245,13 @@ impl Statements {
             .bind(now.lease)
     }
 
-    pub(super) fn list(&self, prefix: &str, boot: &Arc<str>, now: Now) -> Query {
-        // Every stored key is UTF-8, which has no byte FF: so the range holds all that begin with the prefix.
-        let mut end = prefix.as_bytes().to_vec();
-        end.push(0xFF);
+    /// Answers rows as `row` does, and the key.
+    pub(super) fn list(&self, request: &ListRequest) -> Query {
+        let (from, to) = key_range(request);
         sqlx::query(self.list.clone())
-            .bind(prefix.as_bytes().to_vec())
-            .bind(boot.to_string())
-            .bind(now.lease)
-            .bind(end)
+            .bind(from)
+            .bind(to)
+            .bind(i64::from(request.limit.get()))
     }
 
     /// Which of these keys are held. At most [`KEYS`].

@@ -228,7 +228,7 @@ async fn a_lease_from_before_a_reboot_is_over() -> Tested {
     )
     .await?;
     assert_eq!(store.inspect(InspectRequest::new(key.clone())).await?, None);
-    assert_eq!(store.list(String::new()).await?, []);
+    assert_eq!(store.list(ListRequest::new("")).await?.listed, []);
     let renew = RenewRequest::new(key.clone(), me, TTL);
     assert_eq!(store.renew(renew).await?, Reply::NotHeld);
     assert!(granted(&store, &key, other).await? > before);
@@ -308,7 +308,7 @@ async fn a_list_is_by_bytes() -> Tested {
         .release(ReleaseRequest::new(key("a-free")?, freed))
         .await?;
     let found = async |prefix: &str| -> Result<Vec<String>, StoreError> {
-        let listed = store.list(prefix.to_owned()).await?;
+        let listed = store.list(ListRequest::new(prefix)).await?.listed;
         Ok(listed
             .into_iter()
             .map(|one| one.key.key().to_owned())
@@ -629,7 +629,8 @@ async fn a_purge_takes_only_what_is_free_and_old() -> Tested {
         "UPDATE verrou_locks SET token = token + 3600000000 WHERE key = CAST(':0004' AS BLOB)";
     assert_eq!(execute(&file, future).await?, 1);
     assert_eq!(store.purge(Duration::ZERO).await?, 599);
-    assert_eq!(store.list(String::new()).await?.len(), 600);
+    let page = store.list(ListRequest::new("")).await?;
+    assert_eq!((page.listed.len(), page.next), (600, None));
     assert!(granted(&store, &old, me).await? > before);
     assert_eq!(store.purge(Duration::ZERO).await?, 0);
     Ok(())

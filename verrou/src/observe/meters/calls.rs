@@ -11,8 +11,8 @@ use crate::error::Outcome;
 use crate::store::erased::{AnyStore, Boxed, DynStore};
 use crate::store::{
     AcquireRequest, Acquired, AdoptRequest, Adopted, Capabilities, Doubt, ForceReleaseRequest,
-    Holding, InspectRequest, Listed, PassRequest, Passed, ReleaseRequest, RenewRequest, Reply,
-    StoreError, StoredKey, Watch,
+    Holding, InspectRequest, ListRequest, Page, PassRequest, Passed, ReleaseRequest, RenewRequest,
+    Reply, StoreError, StoredKey, Watch,
 };
 
 /// `store`, with its calls counted under `name`.
@@ -177,8 +177,8 @@ impl DynStore for Metered {
         self.timed("force_release", call, |answer| outcome(answer, |_| "done"))
     }
 
-    fn list(self: Arc<Self>, prefix: String) -> Boxed<Result<Vec<Listed>, StoreError>> {
-        self.timed("list", self.store.clone().list(prefix), |answer| {
+    fn list(self: Arc<Self>, request: ListRequest) -> Boxed<Result<Page, StoreError>> {
+        self.timed("list", self.store.clone().list(request), |answer| {
             outcome(answer, |_| "done")
         })
     }

@@ -1,6 +1,10 @@
 //! Listing held keys. A driver that cannot has to say so, in its capabilities and in its answer: then that is what these
 //! cases check.
 
+use std::collections::BTreeSet;
+use std::num::NonZeroU32;
+
+use crate::store::{ListRequest, Page};
 use crate::testkit::bench::{Bench, Client, LONG, SHORT, assert_plausible, owner};
 
 pub(crate) const THREADS: usize = 1;
@@ -145,6 +149,122 @@ pub(crate) async fn list_without_a_prefix_names_every_namespace(bench: &Bench) {
         assert!(
             found.iter().any(|entry| entry.key == *key),
             "an empty prefix lists every held key, but `{key}` was missing"
+        );
+    }
+}
+
+/// As many keys a page.
+const FEW: NonZeroU32 = NonZeroU32::new(4).unwrap();
+/// As many keys a list.
+const MANY: u32 = 30;
+
+/// Asks for small pages of what this bench holds.
+fn few(bench: &Bench) -> ListRequest {
+    let mut request = ListRequest::new(bench.prefix());
+    request.limit = FEW;
+    request
+}
+
+/// What is on a page, without what the bench puts in front.
+fn names(bench: &Bench, page: &Page) -> Vec<String> {
+    let front = bench.prefix();
+    let names = page.listed.iter().map(|entry| entry.key.as_str());
+    let names = names.filter_map(|name| name.strip_prefix(&front));
+    names.map(str::to_owned).collect()
+}
+
+/// All pages from `request` on; calls `between` with the number of each.
+async fn paged(
+    bench: &Bench,
+    store: &Client,
+    mut request: ListRequest,
+    between: impl AsyncFn(u32),
+) -> Option<BTreeSet<String>> {
+    let mut all = BTreeSet::new();
+    for number in 0.. {
+        let page = store.page(request.clone()).await?;
+        all.extend(names(bench, &page));
+        let Some(next) = page.next else {
+            break;
+        };
+        request.after = Some(next);
+        between(number).await;
+    }
+    Some(all)
+}
+
+pub(crate) async fn a_page_looks_at_no_more_keys_than_it_is_told(bench: &Bench) {
+    let store = bench.open().await;
+    for number in 0..MANY {
+        let key = bench.key(&format!("{number:03}"));
+        store.grant(&key, owner(), LONG).await;
+    }
+    let Some(page) = store.page(few(bench)).await else {
+        return;
+    };
+    assert!(
+        page.listed.len() < 20 && page.next.is_some(),
+        "a page of about {FEW} keys is not the whole list, but it named {} of {MANY}",
+        page.listed.len()
+    );
+}
+
+pub(crate) async fn pages_have_every_held_key_together(bench: &Bench) {
+    let store = bench.open().await;
+    let mut expected = BTreeSet::new();
+    for number in 0..MANY {
+        let text = format!("{number:03}");
+        store.grant(&bench.key(&text), owner(), LONG).await;
+        expected.insert(text);
+    }
+    let Some(found) = paged(bench, &store, few(bench), async |_| ()).await else {
+        return;
+    };
+    assert_eq!(found, expected, "the pages of a list have every held key");
+}
+
+pub(crate) async fn pages_go_on_past_keys_that_are_free(bench: &Bench) {
+    let store = bench.open().await;
+    for number in 0..MANY {
+        let (key, owner) = (bench.key(&format!("{number:03}")), owner());
+        store.grant(&key, owner, LONG).await;
+        store.release(&key, owner).await;
+    }
+    store.grant(&bench.key("held"), owner(), LONG).await;
+    let Some(found) = paged(bench, &store, few(bench), async |_| ()).await else {
+        return;
+    };
+    assert_eq!(
+        found.into_iter().collect::<Vec<_>>(),
+        ["held"],
+        "a page on which no key is held is not the last one"
+    );
+}
+
+pub(crate) async fn pages_miss_nothing_when_keys_come_and_go(bench: &Bench) {
+    let store = bench.open().await;
+    // What stays has an odd number; of the rest some goes away with each page, and as much comes.
+    let owners: Vec<_> = (0..MANY).map(|_| owner()).collect();
+    for (number, owner) in (0..).zip(&owners) {
+        let key = bench.key(&format!("{number:03}"));
+        store.grant(&key, *owner, LONG).await;
+    }
+    let turn = async |page: u32| {
+        for number in (0..MANY).step_by(2).skip(3 * page as usize).take(3) {
+            let key = bench.key(&format!("{number:03}"));
+            store.release(&key, owners[number as usize]).await;
+            let key = bench.key(&format!("{:03}", 100 + number));
+            store.grant(&key, owner(), LONG).await;
+        }
+    };
+    let Some(found) = paged(bench, &store, few(bench), turn).await else {
+        return;
+    };
+    for number in (1..MANY).step_by(2) {
+        let text = format!("{number:03}");
+        assert!(
+            found.contains(&text),
+            "a key that is held all the time is on some page, but `{text}` was on none"
         );
     }
 }
