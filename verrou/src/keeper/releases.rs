@@ -34,7 +34,10 @@ pub(crate) fn release(hold: &Arc<Hold>, leaving: Option<Leaving>) {
     }
     let store = hold.registered.store.clone();
     match in_place(store.release(hold.release_request(Sent::default()))) {
-        Placed::Done => drop(leaving),
+        Placed::Done => {
+            drop(leaving);
+            observe::released(&hold);
+        }
         Placed::Failed => submit(finish_release(hold, leaving, None)),
         Placed::UnderWay(call) => submit(finish_release(hold, leaving, Some(call))),
     }
@@ -157,7 +160,7 @@ async fn repeat_release(
     until: Moment,
 ) {
     let mut pause = FIRST_RETRY;
-    loop {
+    for tries in 1.. {
         let again = request();
         let key = again.key.clone();
         let call = first
@@ -165,7 +168,10 @@ async fn repeat_release(
             .unwrap_or_else(|| sibling(registered).release(again));
         let limit = Moment::now().after(registered.request_timeout);
         let error = match clock::until(limit, &mut Caught(call)).await {
-            Ok(Some(Ok(_))) => return registered.release_done(&key),
+            Ok(Some(Ok(_))) => {
+                observe::released_late(registered, &key, label, tries);
+                return registered.release_done(&key);
+            }
             Ok(Some(Err(error))) => error,
             Ok(None) => StoreError::unknown("the driver panicked"),
             Err(clock::Elapsed) => StoreError::unknown("no answer in time"),
@@ -226,8 +232,14 @@ async fn finish_pass(pass: Pass, call: Boxed<Result<Passed, StoreError>>) {
     let patience = pass.sent.after(pass.hold.registered.request_timeout);
     let answer = clock::until(patience, &mut call).await;
     match answer {
-        Ok(Some(Ok(Passed::Granted { token }))) => return pass.granted(token),
-        Ok(Some(Ok(Passed::NotHeld))) => return,
+        Ok(Some(Ok(passed))) => {
+            let hold = &pass.hold;
+            observe::released_late(&hold.registered, &hold.key, hold.terms.label, 1);
+            if let Passed::Granted { token } = passed {
+                pass.granted(token);
+            }
+            return;
+        }
         Ok(Some(Err(error))) if error.outcome() == Outcome::NotApplied => {
             return finish_release(pass.hold, Some(pass.leaving), None).await;
         }
