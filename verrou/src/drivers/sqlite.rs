@@ -9,6 +9,8 @@ mod statements;
 mod tests;
 mod watcher;
 
+use std::collections::HashMap;
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,8 +20,9 @@ use sqlx::{Row as _, SqlitePool};
 use self::connections::{Answer, Checkout, Connections, Query};
 use self::files::Location;
 use self::setup::Ready;
-use self::statements::{Now, RENEWALS, Statements};
+use self::statements::{Now, PARTY, RENEWALS, Statements};
 use self::watcher::Watched;
+use crate::drivers::group::{self, Carrier, Errand, Group};
 use crate::drivers::sql::{self, Lookout, Table};
 use crate::error::Error;
 use crate::store::{
@@ -29,6 +32,9 @@ use crate::store::{
 };
 
 const DRIVER: &str = "sqlite";
+
+/// SQLite has one writer at a time.
+const RUNNERS: usize = 1;
 
 /// Rows that one step of a purge looks at.
 const PURGE_STEP: i64 = 500;
@@ -47,12 +53,16 @@ const PURGE_STEP: i64 = 500;
 ///
 /// # Statements
 /// One autocommit statement for each operation, by the primary key: an upsert with `RETURNING` takes a key (and a `SELECT`
-/// looks who has it, if it is held), an `UPDATE` renews, hands over, passes on or frees it. Released rows stay, for they keep the
-/// token; [`purge`](SqliteStore::purge) removes those that nobody has used for long. The file is switched to write-ahead
+/// looks who has it, if it is held), an `UPDATE` renews, hands over, passes on or frees it. What is to be taken or freed
+/// while another statement is under way goes in one upsert with all that came meanwhile, for the file has one writer at a
+/// time and a commit costs as much for many rows as for one. Released rows stay, for they keep the token;
+/// [`purge`](SqliteStore::purge) removes those that nobody has used for long. The file is switched to write-ahead
 /// logging with `synchronous = NORMAL`; a pool of the user's stays as it is. `SQLITE_BUSY` is waited for inside the call:
-/// give a pool a `busy_timeout` (sqlx's default is 5 s), for without one this waiting is a busy loop. Waiters in other
-/// processes hear of a release within 5 ms: as long as somebody waits, a thread with a connection of its own asks for
-/// `PRAGMA data_version` whenever the log is written to (Linux, by inotify) and each 3 ms; elsewhere each millisecond.
+/// give a pool a `busy_timeout` (sqlx's default is 5 s), for without one this waiting is a busy loop.
+///
+/// Waiters in other processes mostly hear of a release within a fraction of a millisecond: as long as somebody waits, a
+/// thread with a connection of its own asks for `PRAGMA data_version` whenever the log is written to (Linux, by inotify),
+/// and each 25 ms whatever happens. Where the log cannot be watched it asks each 1 to 3 ms.
 ///
 /// # What it holds through
 ///
@@ -97,6 +107,7 @@ struct Inner {
     statements: Arc<Statements>,
     boot: Arc<str>,
     watcher: Arc<Lookout>,
+    group: Group,
     /// A sibling leaves the watcher alone when it is closed.
     sibling: bool,
 }
@@ -159,7 +170,7 @@ impl SqliteStore {
         let mut purged = 0;
         loop {
             // A connection for each step, so that locks get theirs in between; and few rows, so that writers do.
-            let mut connection = inner.checkout().await?;
+            let mut connection = inner.writer().await?;
             let (look, _) = connection
                 .settle(|| {
                     inner.made(|s, boot, now| s.purge_look(&after, PURGE_STEP, limit, boot, now))
@@ -182,30 +193,7 @@ impl SqliteStore {
 
 impl LockStore for SqliteStore {
     async fn acquire(&self, request: AcquireRequest) -> Result<Acquired, StoreError> {
-        let inner = &*self.inner;
-        let mut connection = inner.checkout().await?;
-        request.sent.mark();
-        let (answer, _) = connection
-            .settle(|| inner.made(|s, boot, now| s.acquire(&request, boot, now)))
-            .await?;
-        if let Some(row) = answer.rows.first() {
-            let token = sql::token(column(row, 0)?)?;
-            return Ok(Acquired::Granted { token });
-        }
-        // Another's; or it has had its last token.
-        let (answer, now) = connection
-            .settle(|| inner.made(|s, _, _| s.row(&request.key)))
-            .await?;
-        let remaining = match answer.rows.first() {
-            Some(row) => {
-                if column::<i64>(row, 1)? == i64::MAX && !inner.is_live(row, now)? {
-                    return Err(sql::tokens_used_up());
-                }
-                inner.remaining(row, now)?
-            }
-            None => Duration::ZERO,
-        };
-        Ok(Acquired::Held { remaining })
+        self.inner.group.acquire(self, request).await
     }
 
     async fn renew(&self, request: RenewRequest) -> Result<Reply, StoreError> {
@@ -230,15 +218,7 @@ impl LockStore for SqliteStore {
     }
 
     async fn release(&self, request: ReleaseRequest) -> Result<Reply, StoreError> {
-        let answer = self
-            .inner
-            .call(&request.sent, |s, boot, now| s.release(&request, boot, now))
-            .await?;
-        let done = answer.changed > 0;
-        if done && request.keep.is_zero() {
-            self.inner.watcher.released(&request.key);
-        }
-        Ok(reply(done))
+        self.inner.group.release(self, request).await
     }
 
     async fn pass(&self, request: PassRequest) -> Result<Passed, StoreError> {
@@ -256,7 +236,7 @@ impl LockStore for SqliteStore {
 
     async fn inspect(&self, request: InspectRequest) -> Result<Option<Holding>, StoreError> {
         let inner = &*self.inner;
-        let mut connection = inner.checkout().await?;
+        let mut connection = inner.reader().await?;
         request.sent.mark();
         let (answer, now) = connection
             .settle(|| inner.made(|s, _, _| s.row(&request.key)))
@@ -302,7 +282,7 @@ impl LockStore for SqliteStore {
 
     async fn list(&self, request: ListRequest) -> Result<Page, StoreError> {
         let inner = &*self.inner;
-        let mut connection = inner.checkout().await?;
+        let mut connection = inner.reader().await?;
         request.sent.mark();
         let (answer, now) = connection
             .settle(|| inner.made(|s, _, _| s.list(&request)))
@@ -334,6 +314,7 @@ impl LockStore for SqliteStore {
                 statements: self.inner.statements.clone(),
                 boot: self.inner.boot.clone(),
                 watcher: self.inner.watcher.clone(),
+                group: Group::new(RUNNERS),
                 sibling: true,
             }),
         })
@@ -354,17 +335,160 @@ impl std::fmt::Debug for SqliteStore {
     }
 }
 
-impl Inner {
-    async fn checkout(&self) -> Result<Checkout, StoreError> {
-        // Nothing was sent yet, so this may be dropped anywhere.
-        loop {
-            match self.connections.checkout().await {
-                Ok(checkout) => return Ok(checkout),
-                // A connection that is opened reads the file; SQLite has waited for it.
-                Err(error) if connections::is_busy(&error) => tokio::task::yield_now().await,
-                Err(error) => return Err(StoreError::not_applied(error)),
-            }
+impl Carrier for SqliteStore {
+    type Link = Checkout;
+
+    async fn alone(&self, errand: Errand) -> Result<group::Answer, StoreError> {
+        match errand {
+            Errand::Acquire(request) => self
+                .inner
+                .acquire(&request)
+                .await
+                .map(group::Answer::Acquired),
+            Errand::Release(request) => self
+                .inner
+                .release(&request)
+                .await
+                .map(group::Answer::Released),
         }
+    }
+
+    async fn link(&self) -> Result<Checkout, StoreError> {
+        self.inner.writer().await
+    }
+
+    fn most(&self) -> usize {
+        self.inner.connections.room().min(PARTY)
+    }
+
+    async fn carry(
+        &self,
+        mut connection: Checkout,
+        errands: &[Errand],
+    ) -> Result<Vec<group::Answer>, StoreError> {
+        self.inner.carry(&mut connection, errands).await
+    }
+}
+
+impl Inner {
+    async fn acquire(&self, request: &AcquireRequest) -> Result<Acquired, StoreError> {
+        let mut connection = self.writer().await?;
+        request.sent.mark();
+        let (answer, _) = connection
+            .settle(|| self.made(|s, boot, now| s.acquire(request, boot, now)))
+            .await?;
+        if let Some(row) = answer.rows.first() {
+            let token = sql::token(column(row, 0)?)?;
+            return Ok(Acquired::Granted { token });
+        }
+        // Another's; or it has had its last token.
+        let (answer, now) = connection
+            .settle(|| self.made(|s, _, _| s.row(&request.key)))
+            .await?;
+        match answer.rows.first() {
+            Some(row) => self.refused(row, now),
+            None => Ok(Acquired::Held {
+                remaining: Duration::ZERO,
+            }),
+        }
+    }
+
+    async fn release(&self, request: &ReleaseRequest) -> Result<Reply, StoreError> {
+        let answer = self
+            .call(&request.sent, |s, boot, now| s.release(request, boot, now))
+            .await?;
+        Ok(self.released(request, answer.changed > 0))
+    }
+
+    /// All of them in one statement, and a look at the keys that others hold.
+    async fn carry(
+        &self,
+        connection: &mut Checkout,
+        errands: &[Errand],
+    ) -> Result<Vec<group::Answer>, StoreError> {
+        let (answer, _) = connection
+            .settle(|| self.made(|s, boot, now| s.together(errands, boot, now)))
+            .await?;
+        let mut tokens = HashMap::with_capacity(answer.rows.len());
+        for row in &answer.rows {
+            tokens.insert(column::<Vec<u8>>(row, 0)?, column::<i64>(row, 1)?);
+        }
+        let token = |key: &StoredKey| tokens.get(key.as_bytes()).copied();
+        let refused: Vec<_> = errands
+            .iter()
+            .filter(|errand| matches!(errand, Errand::Acquire(_)))
+            .map(Errand::key)
+            .filter(|key| token(key).is_none())
+            .cloned()
+            .collect();
+        // What was done until here stays done, so an error from here on says nothing about it.
+        let refused = self
+            .refusals(connection, &refused)
+            .await
+            .map_err(StoreError::unknown)?;
+        errands
+            .iter()
+            .map(|errand| match (errand, token(errand.key())) {
+                (Errand::Acquire(_), Some(token)) => {
+                    let token = sql::token(token)?;
+                    Ok(group::Answer::Acquired(Acquired::Granted { token }))
+                }
+                (Errand::Acquire(request), None) => {
+                    let held = refused.get(request.key.as_bytes()).copied();
+                    Ok(group::Answer::Acquired(held.unwrap_or(Acquired::Held {
+                        remaining: Duration::ZERO,
+                    })))
+                }
+                (Errand::Release(request), token) => Ok(group::Answer::Released(
+                    self.released(request, token.is_some()),
+                )),
+            })
+            .collect()
+    }
+
+    /// Why `keys` were not granted.
+    async fn refusals(
+        &self,
+        connection: &mut Checkout,
+        keys: &[StoredKey],
+    ) -> Result<HashMap<Vec<u8>, Acquired>, StoreError> {
+        let mut refusals = HashMap::new();
+        if keys.is_empty() {
+            return Ok(refusals);
+        }
+        let (answer, now) = connection
+            .settle(|| self.made(|s, _, _| s.rows(keys)))
+            .await?;
+        for row in &answer.rows {
+            refusals.insert(column(row, 5)?, self.refused(row, now)?);
+        }
+        Ok(refusals)
+    }
+
+    /// What the row of a key says that was not granted.
+    fn refused(&self, row: &SqliteRow, now: Now) -> Result<Acquired, StoreError> {
+        if column::<i64>(row, 1)? == i64::MAX && !self.is_live(row, now)? {
+            return Err(sql::tokens_used_up());
+        }
+        let remaining = self.remaining(row, now)?;
+        Ok(Acquired::Held { remaining })
+    }
+
+    /// Tells those who wait.
+    fn released(&self, request: &ReleaseRequest, done: bool) -> Reply {
+        if done && request.keep.is_zero() {
+            self.watcher.released(&request.key);
+        }
+        reply(done)
+    }
+
+    async fn writer(&self) -> Result<Checkout, StoreError> {
+        // Nothing was sent yet, so this may be dropped anywhere.
+        opened(|| self.connections.writer()).await
+    }
+
+    async fn reader(&self) -> Result<Checkout, StoreError> {
+        opened(|| self.connections.reader()).await
     }
 
     /// A statement by the clocks of this moment, which it comes back with.
@@ -381,7 +505,7 @@ impl Inner {
         sent: &Sent,
         statement: impl Fn(&Statements, &Arc<str>, Now) -> Query,
     ) -> Result<Answer, StoreError> {
-        let mut connection = self.checkout().await?;
+        let mut connection = self.writer().await?;
         sent.mark();
         let (answer, _) = connection.settle(|| self.made(&statement)).await?;
         Ok(answer)
@@ -392,7 +516,7 @@ impl Inner {
         &self,
         batch: &[RenewRequest],
     ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
-        let mut connection = self.checkout().await?;
+        let mut connection = self.writer().await?;
         for request in batch {
             request.sent.mark();
         }
@@ -425,6 +549,21 @@ impl Inner {
             self.remaining(row, now)?,
             sql::between(column(row, 3)?, now.lease),
         ))
+    }
+}
+
+/// A connection, also while somebody has the file locked.
+async fn opened<F>(open: impl Fn() -> F) -> Result<Checkout, StoreError>
+where
+    F: Future<Output = Result<Checkout, sqlx::Error>>,
+{
+    loop {
+        match open().await {
+            Ok(checkout) => return Ok(checkout),
+            // A connection that is opened reads the file; SQLite has waited for it.
+            Err(error) if connections::is_busy(&error) => tokio::task::yield_now().await,
+            Err(error) => return Err(StoreError::not_applied(error)),
+        }
     }
 }
 
@@ -485,8 +624,8 @@ impl SqliteBuilder {
 
     /// How many connections this store opens for calls at most; by default 4. They are opened as they are needed.
     ///
-    /// SQLite has one writer at a time, so more do not write more; fewer leave it idle while an answer is on its way. The
-    /// threads that renew and watch open one more each. A pool of the user's has its own limit.
+    /// SQLite has one writer at a time, so one of them writes and the others read. The threads that renew and watch open one
+    /// more each. A pool of the user's has its own limit.
     pub fn max_connections(mut self, max: u32) -> Self {
         self.max_connections = max;
         self
@@ -537,6 +676,7 @@ impl SqliteBuilder {
                 statements,
                 boot,
                 watcher,
+                group: Group::new(RUNNERS),
                 sibling: false,
             }),
         })
