@@ -1,6 +1,5 @@
 //! When the listener looks at the file again.
 
-use std::path::Path;
 use std::time::Duration;
 
 /// The pause between two looks where nothing rings.
@@ -22,7 +21,9 @@ pub(super) use linux::Doorbell;
 
 #[cfg(not(target_os = "linux"))]
 mod elsewhere {
-    use super::{Look, POLL, Path};
+    use std::path::Path;
+
+    use super::{Look, POLL};
 
     /// Nothing rings: the listener looks after a short pause.
     pub(in super::super) struct Doorbell;
