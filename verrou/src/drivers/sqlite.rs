@@ -1,5 +1,6 @@
 //! Locks in a file that the processes of one host share.
 
+mod company;
 mod connections;
 mod doorbell;
 mod files;
@@ -9,7 +10,6 @@ mod statements;
 mod tests;
 mod watcher;
 
-use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,9 +20,9 @@ use sqlx::{Row as _, SqlitePool};
 use self::connections::{Answer, Checkout, Connections, Query};
 use self::files::Location;
 use self::setup::Ready;
-use self::statements::{Now, PARTY, RENEWALS, Statements};
+use self::statements::{Now, RENEWALS, Statements};
 use self::watcher::Watched;
-use crate::drivers::group::{self, Carrier, Errand, Group};
+use crate::drivers::group::Group;
 use crate::drivers::sql::{self, Lookout, Table};
 use crate::error::Error;
 use crate::store::{
@@ -335,153 +335,7 @@ impl std::fmt::Debug for SqliteStore {
     }
 }
 
-impl Carrier for SqliteStore {
-    type Link = Checkout;
-
-    async fn alone(&self, errand: Errand) -> Result<group::Answer, StoreError> {
-        match errand {
-            Errand::Acquire(request) => self
-                .inner
-                .acquire(&request)
-                .await
-                .map(group::Answer::Acquired),
-            Errand::Release(request) => self
-                .inner
-                .release(&request)
-                .await
-                .map(group::Answer::Released),
-        }
-    }
-
-    async fn link(&self) -> Result<Checkout, StoreError> {
-        self.inner.writer().await
-    }
-
-    fn most(&self) -> usize {
-        self.inner.connections.room().min(PARTY)
-    }
-
-    async fn carry(
-        &self,
-        mut connection: Checkout,
-        errands: &[Errand],
-    ) -> Result<Vec<group::Answer>, StoreError> {
-        self.inner.carry(&mut connection, errands).await
-    }
-}
-
 impl Inner {
-    async fn acquire(&self, request: &AcquireRequest) -> Result<Acquired, StoreError> {
-        let mut connection = self.writer().await?;
-        request.sent.mark();
-        let (answer, _) = connection
-            .settle(|| self.made(|s, boot, now| s.acquire(request, boot, now)))
-            .await?;
-        if let Some(row) = answer.rows.first() {
-            let token = sql::token(column(row, 0)?)?;
-            return Ok(Acquired::Granted { token });
-        }
-        // Another's; or it has had its last token.
-        let (answer, now) = connection
-            .settle(|| self.made(|s, _, _| s.row(&request.key)))
-            .await?;
-        match answer.rows.first() {
-            Some(row) => self.refused(row, now),
-            None => Ok(Acquired::Held {
-                remaining: Duration::ZERO,
-            }),
-        }
-    }
-
-    async fn release(&self, request: &ReleaseRequest) -> Result<Reply, StoreError> {
-        let answer = self
-            .call(&request.sent, |s, boot, now| s.release(request, boot, now))
-            .await?;
-        Ok(self.released(request, answer.changed > 0))
-    }
-
-    /// All of them in one statement, and a look at the keys that others hold.
-    async fn carry(
-        &self,
-        connection: &mut Checkout,
-        errands: &[Errand],
-    ) -> Result<Vec<group::Answer>, StoreError> {
-        let (answer, _) = connection
-            .settle(|| self.made(|s, boot, now| s.together(errands, boot, now)))
-            .await?;
-        let mut tokens = HashMap::with_capacity(answer.rows.len());
-        for row in &answer.rows {
-            tokens.insert(column::<Vec<u8>>(row, 0)?, column::<i64>(row, 1)?);
-        }
-        let token = |key: &StoredKey| tokens.get(key.as_bytes()).copied();
-        let refused: Vec<_> = errands
-            .iter()
-            .filter(|errand| matches!(errand, Errand::Acquire(_)))
-            .map(Errand::key)
-            .filter(|key| token(key).is_none())
-            .cloned()
-            .collect();
-        // What was done until here stays done, so an error from here on says nothing about it.
-        let refused = self
-            .refusals(connection, &refused)
-            .await
-            .map_err(StoreError::unknown)?;
-        errands
-            .iter()
-            .map(|errand| match (errand, token(errand.key())) {
-                (Errand::Acquire(_), Some(token)) => {
-                    let token = sql::token(token)?;
-                    Ok(group::Answer::Acquired(Acquired::Granted { token }))
-                }
-                (Errand::Acquire(request), None) => {
-                    let held = refused.get(request.key.as_bytes()).copied();
-                    Ok(group::Answer::Acquired(held.unwrap_or(Acquired::Held {
-                        remaining: Duration::ZERO,
-                    })))
-                }
-                (Errand::Release(request), token) => Ok(group::Answer::Released(
-                    self.released(request, token.is_some()),
-                )),
-            })
-            .collect()
-    }
-
-    /// Why `keys` were not granted.
-    async fn refusals(
-        &self,
-        connection: &mut Checkout,
-        keys: &[StoredKey],
-    ) -> Result<HashMap<Vec<u8>, Acquired>, StoreError> {
-        let mut refusals = HashMap::new();
-        if keys.is_empty() {
-            return Ok(refusals);
-        }
-        let (answer, now) = connection
-            .settle(|| self.made(|s, _, _| s.rows(keys)))
-            .await?;
-        for row in &answer.rows {
-            refusals.insert(column(row, 5)?, self.refused(row, now)?);
-        }
-        Ok(refusals)
-    }
-
-    /// What the row of a key says that was not granted.
-    fn refused(&self, row: &SqliteRow, now: Now) -> Result<Acquired, StoreError> {
-        if column::<i64>(row, 1)? == i64::MAX && !self.is_live(row, now)? {
-            return Err(sql::tokens_used_up());
-        }
-        let remaining = self.remaining(row, now)?;
-        Ok(Acquired::Held { remaining })
-    }
-
-    /// Tells those who wait.
-    fn released(&self, request: &ReleaseRequest, done: bool) -> Reply {
-        if done && request.keep.is_zero() {
-            self.watcher.released(&request.key);
-        }
-        reply(done)
-    }
-
     async fn writer(&self) -> Result<Checkout, StoreError> {
         // Nothing was sent yet, so this may be dropped anywhere.
         opened(|| self.connections.writer()).await
