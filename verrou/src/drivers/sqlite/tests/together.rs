@@ -187,48 +187,6 @@ async fn a_member_that_is_dropped_harms_no_neighbour() -> Tested {
     Ok(())
 }
 
-/// A lock of the whole file, for longer than anybody waits.
-#[tokio::test]
-async fn a_stranger_that_keeps_the_file_locked_is_told_to_each() -> Tested {
-    let dir = Dir::new()?;
-    let store = SqliteStore::connect(&dir.url()).await?;
-    let verrou = crate::Verrou::builder()
-        .store("locks", store)
-        .request_timeout(Duration::from_millis(300))
-        .build()?;
-    let held = verrou.create_lock("held").acquire().await?;
-    let stranger = stranger(&dir).await?;
-    let started = Instant::now();
-    let mut asked = tokio::task::JoinSet::new();
-    for number in 0..8 {
-        let lock = verrou.create_lock(format!("{number}"));
-        asked.spawn(async move { lock.acquire().await });
-    }
-    while let Some(answer) = asked.join_next().await {
-        let error = answer?.err().ok_or("granted in a file that is locked")?;
-        assert!(error.is_store(), "{error}");
-    }
-    assert!(started.elapsed() < Duration::from_secs(10));
-    assert!(
-        verrou.create_lock("held").is_locked().await?,
-        "a look needs no lock of the file"
-    );
-    commit(stranger).await?;
-    // What was sent and then given up is released behind it.
-    for number in 0..8 {
-        verrou
-            .create_lock(format!("{number}"))
-            .wait(crate::Wait::For(Duration::from_secs(10)))
-            .acquire()
-            .await?
-            .release()
-            .await?;
-    }
-    held.release().await?;
-    verrou.shutdown().await?;
-    Ok(())
-}
-
 const WORKER: &str = "VERROU_SQLITE_BATCH_WORKER";
 const LEASE: Duration = Duration::from_secs(1);
 
