@@ -187,7 +187,7 @@ async fn an_uncontended_cycle_is_two_round_trips() {
     let calls = server.info("cmdstat_evalsha");
     assert!(calls.starts_with("calls=1000,"), "{calls}");
     let stats: String = server.ask(&["INFO", "commandstats"]);
-    let inside = ["get", "set", "time", "del", "exists", "pexpireat"];
+    let inside = ["get", "mget", "set", "time", "del", "exists", "pexpireat"];
     let outside = [
         "evalsha",
         "info",
