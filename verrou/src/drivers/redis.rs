@@ -66,7 +66,8 @@ const DEFAULT_GRACE: Duration = Duration::from_secs(600);
 /// server is told by [`warnings`](RedisStore::warnings), and logged.
 ///
 /// # Statements
-/// One script for each operation, by `EVALSHA`; a server that was restarted gets it once in full. A lock is the key
+/// One script for each operation, by `EVALSHA`; a server that was restarted gets it once in full. Acquires and releases that wait
+/// at the same moment share one script, and so do renewals; on a cluster each goes by itself. A lock is the key
 /// `<prefix>:{k<namespace>:<key>}lock`, with its counter `..fence` and, while somebody waits, `..waiters` in the same slot of a
 /// cluster. All three expire by themselves: the counter when the clock is past the last token by the grace, so that a
 /// million keys of one use leave nothing behind. A release publishes on one of the channels `<prefix>:wake:<0 to 15>`, and only if
