@@ -63,6 +63,9 @@ pub mod decisions {
     #[doc = include_str!("docs/decisions/0010-the-proof-is-a-history.md")]
     pub mod d0010_the_proof_is_a_history {}
 
+    #[doc = include_str!("docs/decisions/0013-redis-does-much-in-one-script.md")]
+    pub mod d0013_redis_does_much_in_one_script {}
+
     #[doc = include_str!("docs/decisions/0015-sqlite-writes-in-company.md")]
     pub mod d0015_sqlite_writes_in_company {}
 
