@@ -1,5 +1,6 @@
 //! Locks in a table of MariaDB or MySQL.
 
+mod batch;
 mod connections;
 mod errors;
 mod setup;
@@ -17,6 +18,7 @@ use self::errors::Reported;
 use self::statements::{Flavour, Leases, PURGES, RENEWALS, Statements};
 use self::watcher::watcher;
 use crate::clock::Moment;
+use crate::drivers::group::Group;
 use crate::drivers::pace::Pace;
 use crate::drivers::sql::{self, Lookout, Table};
 use crate::error::Error;
@@ -30,6 +32,9 @@ const DRIVER: &str = "mysql";
 
 /// Rows that one step of a purge looks at.
 const PURGE_STEP: usize = 500;
+
+/// How many statements for many are under way at the same time: one is prepared for while the other commits.
+const IN_FLIGHT: usize = 2;
 
 /// Locks in a table of MariaDB (10.5 or newer) or MySQL (8.0.20 or newer).
 ///
@@ -94,6 +99,7 @@ struct Inner {
     connections: Connections,
     statements: Arc<Statements>,
     flavour: Flavour,
+    group: Group,
     pace: Arc<Pace>,
     watcher: Arc<Lookout>,
     /// A sibling leaves the watcher alone when it is closed.
@@ -177,39 +183,11 @@ impl MySqlStore {
 
 impl LockStore for MySqlStore {
     async fn acquire(&self, request: AcquireRequest) -> Result<Acquired, StoreError> {
-        let Inner {
-            statements,
-            flavour,
-            ..
-        } = &*self.inner;
-        let mut connection = self.inner.checkout().await?;
-        request.sent.mark();
-        let mut answer = connection
-            .settle(|| statements.acquire(&request, *flavour))
-            .await?;
-        if *flavour != Flavour::MariaDb {
-            answer = connection
-                .settle(|| statements.look(&request))
-                .await
-                // The first statement was executed, whatever became of the second.
-                .map_err(|error| StoreError::unknown(error.cause().clone()))?;
+        let inner = &self.inner;
+        if inner.groups() {
+            return inner.group.acquire(inner, request).await;
         }
-        let row = first(&answer)?;
-        let (own, token, left) = (
-            column::<i64>(row, 0)? != 0,
-            column::<i64>(row, 1)?,
-            column::<i64>(row, 2)?,
-        );
-        if own && left > 0 {
-            let token = sql::token(token)?;
-            return Ok(Acquired::Granted { token });
-        }
-        if token == i64::MAX && left <= 0 {
-            return Err(sql::tokens_used_up());
-        }
-        Ok(Acquired::Held {
-            remaining: sql::between(0, left),
-        })
+        inner.acquire(inner.checkout().await?, &request).await
     }
 
     async fn renew(&self, request: RenewRequest) -> Result<Reply, StoreError> {
@@ -236,16 +214,11 @@ impl LockStore for MySqlStore {
     }
 
     async fn release(&self, request: ReleaseRequest) -> Result<Reply, StoreError> {
-        let answer = self
-            .inner
-            .call(&request.sent, |s| s.release(&request))
-            .await?;
-        // One that went out twice finds no owner if it was executed the first time.
-        let done = answer.found > 0 || answer.repeated;
-        if done && request.keep.is_zero() {
-            self.inner.watcher.released(&request.key);
+        let inner = &self.inner;
+        if inner.groups() && request.keep.is_zero() {
+            return inner.group.release(inner, request).await;
         }
-        Ok(reply(done))
+        inner.release(inner.checkout().await?, &request).await
     }
 
     async fn pass(&self, request: PassRequest) -> Result<Passed, StoreError> {
@@ -337,6 +310,7 @@ impl LockStore for MySqlStore {
                 connections: self.inner.connections.sibling(),
                 statements: self.inner.statements.clone(),
                 flavour: self.inner.flavour,
+                group: Group::new(1),
                 pace: self.inner.pace.clone(),
                 watcher: self.inner.watcher.clone(),
                 sibling: true,
@@ -382,6 +356,11 @@ impl Inner {
         let mut connection = self.checkout().await?;
         sent.mark();
         connection.settle(|| statement(&self.statements)).await
+    }
+
+    /// Whether a statement for many can answer each of them.
+    fn groups(&self) -> bool {
+        self.flavour == Flavour::MariaDb
     }
 
     async fn renew_batch(&self, batch: &[RenewRequest]) -> Result<Renewed, StoreError> {
@@ -556,6 +535,7 @@ impl MySqlBuilder {
                 connections,
                 statements,
                 flavour,
+                group: Group::new(IN_FLIGHT),
                 pace: Arc::default(),
                 watcher,
                 sibling: false,

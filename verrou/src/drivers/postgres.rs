@@ -1,5 +1,6 @@
 //! Locks in a table of a PostgreSQL database.
 
+mod batch;
 mod connections;
 mod failure;
 mod setup;
@@ -18,6 +19,7 @@ use self::setup::Plan;
 use self::statements::{RENEWALS, Statement, Statements, unhex};
 use self::watcher::Watcher;
 use crate::clock::Moment;
+use crate::drivers::group::Group;
 use crate::drivers::pace::Pace;
 use crate::drivers::sql::{self, Table};
 use crate::error::{Error, Outcome};
@@ -34,6 +36,9 @@ const PURGE_STEP: i64 = 500;
 
 /// How often an acquire is repeated that lost against one which its snapshot did not show.
 const LOOKS: usize = 3;
+
+/// How many statements for many are under way at the same time: one is prepared for while the other commits.
+const IN_FLIGHT: usize = 2;
 
 /// Locks in a table of a PostgreSQL database.
 ///
@@ -110,6 +115,7 @@ struct Inner {
     connections: Connections,
     protocol: Protocol,
     statements: Arc<Statements>,
+    group: Group,
     pace: Arc<Pace>,
     /// `None`: waiters poll.
     watcher: Option<Arc<Watcher>>,
@@ -193,25 +199,7 @@ impl PostgresStore {
 
 impl LockStore for PostgresStore {
     async fn acquire(&self, request: AcquireRequest) -> Result<Acquired, StoreError> {
-        let inner = &*self.inner;
-        let mut remaining = 0;
-        for _ in 0..LOOKS {
-            let statement = inner.statements.acquire(&request);
-            let (answer, _) = inner.call(&[&request.sent], statement).await?;
-            let row = answer.rows.first();
-            if let Some(token) = row.map_or(Ok(None), |row| column::<Option<i64>>(row, 0))? {
-                let token = sql::token(token)?;
-                return Ok(Acquired::Granted { token });
-            }
-            remaining = row.map_or(Ok(0), |row| column(row, 1))?;
-            if remaining > 0 {
-                break;
-            }
-            // It was free as far as the statement could see, and somebody else was faster: the next one sees by how much.
-        }
-        Ok(Acquired::Held {
-            remaining: sql::between(0, remaining),
-        })
+        self.inner.group.acquire(&self.inner, request).await
     }
 
     async fn renew(&self, request: RenewRequest) -> Result<Reply, StoreError> {
@@ -232,17 +220,11 @@ impl LockStore for PostgresStore {
     }
 
     async fn release(&self, request: ReleaseRequest) -> Result<Reply, StoreError> {
-        let statement = self.inner.statements.release(&request);
-        let (answer, lost) = self.inner.call(&[&request.sent], statement).await?;
-        let done = answer.changed > 0;
-        if done && request.keep.is_zero() {
-            self.inner.released(&request.key);
+        let inner = &self.inner;
+        if request.keep.is_zero() {
+            return inner.group.release(inner, request).await;
         }
-        match lost {
-            // It was perhaps the lost one that released it.
-            Some(lost) if !done => Err(lost),
-            _ => Ok(reply(done)),
-        }
+        inner.release(inner.checkout().await?, &request).await
     }
 
     async fn pass(&self, request: PassRequest) -> Result<Passed, StoreError> {
@@ -334,6 +316,7 @@ impl LockStore for PostgresStore {
                 connections: self.inner.connections.sibling(),
                 protocol: self.inner.protocol,
                 statements: self.inner.statements.clone(),
+                group: Group::new(1),
                 pace: self.inner.pace.clone(),
                 watcher: self.inner.watcher.clone(),
                 sibling: true,
@@ -377,9 +360,18 @@ impl Inner {
         for sent in sent {
             sent.mark();
         }
+        self.settle(&mut connection, &statement).await
+    }
+
+    /// One statement, until no other transaction is in the way, and once more if the connection is of no use.
+    async fn settle(
+        &self,
+        connection: &mut Checkout,
+        statement: &Statement,
+    ) -> Result<(Answer, Option<StoreError>), StoreError> {
         let (mut lost, mut repeated) = (None, false);
         loop {
-            match connection.run(&statement, self.protocol).await {
+            match connection.run(statement, self.protocol).await {
                 Ok(answer) => return Ok((answer, lost)),
                 // The statement has waited for the other one: this is no spinning.
                 Err(error) if is_transient(&error) => tokio::task::yield_now().await,
@@ -564,6 +556,7 @@ impl PostgresBuilder {
                 connections,
                 protocol: self.protocol,
                 statements,
+                group: Group::new(IN_FLIGHT),
                 pace: Arc::default(),
                 watcher,
                 sibling: false,
