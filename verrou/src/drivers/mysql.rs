@@ -38,8 +38,9 @@ const IN_FLIGHT: usize = 2;
 
 /// Locks in a table of MariaDB (10.5 or newer) or MySQL (8.0.20 or newer).
 ///
-/// Choose it if such a server is there already. The engine cannot notify: a waiter in another process hears of a release 2 to
-/// 13 ms later, where Redis and Postgres take less than a millisecond or two.
+/// Choose it if such a server is there already. The engine cannot notify: a waiter in another process hears of a release up to
+/// a twentieth of the time later that the key was held (from 2 ms to half a second), where Redis and Postgres take less than a
+/// millisecond or two.
 ///
 /// A URL is `mysql://user:password@host:port/database`, or `mariadb://..`; `@ : / %` and the like in a password are
 /// percent-encoded. `?ssl-mode=REQUIRED` and the other `ssl-` options are those of sqlx, as is `?socket=path`; an option that is
@@ -59,8 +60,8 @@ const IN_FLIGHT: usize = 2;
 /// Deadlocks, lock waits that time out and `ER_CHECKREAD` (1213, 1205, 1020) are retried inside the call, and a call whose
 /// connection is found dead goes out once more on another. The store's own connections are set to READ COMMITTED and a strict
 /// `sql_mode`; a pool of the user's stays as it is, and sqlx adds a ping when a connection goes back to it. As long as somebody
-/// waits, a thread with a connection of its own asks each 2 to 10 ms, in one `SELECT` without locks, which of the keys are
-/// held: one for a process, however many wait. `renew_many` is one `UPDATE`, and a `SELECT` if not all were held.
+/// waits, a thread with a connection of its own asks in one `SELECT` without locks which of the keys are held, the less often the
+/// longer they are: one for a process, however many wait. `renew_many` is one `UPDATE`, and a `SELECT` if not all were held.
 ///
 /// # What it holds through
 ///

@@ -19,7 +19,7 @@ use crate::store::{
 const NOW: &str = "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6))";
 
 /// As many renewals go in one statement at most.
-pub(super) const RENEWALS: usize = 64;
+pub(super) const RENEWALS: usize = 128;
 
 /// As many rows go in one delete at most: others wait for it no longer than that takes.
 pub(super) const PURGES: usize = 64;
@@ -29,10 +29,10 @@ pub(super) const LOOKS: usize = 64;
 
 /// A batch of `count` goes as one of this size, so that few texts are to be prepared.
 fn padded(count: usize) -> usize {
-    [1, 4, 16]
+    [1, 4, 16, 64]
         .into_iter()
         .find(|size| *size >= count)
-        .unwrap_or(64)
+        .unwrap_or(128)
 }
 
 /// What answers, as far as the statements differ by it.
@@ -321,12 +321,12 @@ impl Statements {
             .bind(request.limit.get())
     }
 
-    /// Which of `keys`, at most [`LOOKS`], are held. Locks nothing.
+    /// Which of `keys`, at most [`LOOKS`], are held, and for how long already. Locks nothing.
     pub(super) fn held(&self, keys: &[StoredKey]) -> Query {
         let keys: Vec<_> = keys.iter().map(bytes).collect();
         let size = padded(keys.len());
         let text = format!(
-            "SELECT `key` FROM {} WHERE `key` IN ({}) AND `expiry` > {NOW}",
+            "SELECT `key`, {NOW} - `granted` FROM {} WHERE `key` IN ({}) AND `expiry` > {NOW}",
             self.quoted,
             vec!["?"; size].join(", "),
         );
