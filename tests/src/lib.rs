@@ -6,6 +6,7 @@ pub mod clock_shim;
 pub mod company;
 mod cycling;
 pub mod dropping;
+pub mod example;
 pub mod handover;
 pub mod history;
 #[cfg(target_os = "linux")]
