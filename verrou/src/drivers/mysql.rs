@@ -56,7 +56,8 @@ const IN_FLIGHT: usize = 2;
 /// One autocommit statement for each operation, by the primary key, which is one round trip once it was prepared on a
 /// connection: `INSERT .. ON DUPLICATE KEY UPDATE` takes a key, an `UPDATE` renews, hands over or frees it. MariaDB
 /// answers the first with `RETURNING`. MySQL has no such thing, so a `SELECT` follows: one round trip more for each try to take
-/// a key. Released rows stay, for they keep the token; [`purge`](MySqlStore::purge) removes those that nobody has used for long.
+/// a key. On MariaDB those that take and free keys at the same moment share one statement and one commit; a row that somebody
+/// else keeps locked ends it after a second, and each goes by itself. Released rows stay, for they keep the token; [`purge`](MySqlStore::purge) removes those that nobody has used for long.
 /// Deadlocks, lock waits that time out and `ER_CHECKREAD` (1213, 1205, 1020) are retried inside the call, and a call whose
 /// connection is found dead goes out once more on another. The store's own connections are set to READ COMMITTED and a strict
 /// `sql_mode`; a pool of the user's stays as it is, and sqlx adds a ping when a connection goes back to it. As long as somebody

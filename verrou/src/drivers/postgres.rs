@@ -57,8 +57,9 @@ const IN_FLIGHT: usize = 2;
 ///
 /// # Statements
 /// One autocommit statement and one round trip for each operation, by the primary key: an upsert (and in the same statement
-/// a look at what is left of another's lease) takes a key, an `UPDATE` renews, hands over or frees it. A connection prepares
-/// each once, which is one round trip more the first time. A key that is seen to be held is only read. The commit of a
+/// a look at what is left of another's lease) takes a key, an `UPDATE` renews, hands over or frees it. Those that take and free
+/// keys at the same moment share one statement and one commit; a row that somebody else keeps locked ends it after 250 ms, and
+/// each goes by itself. A connection prepares each once, which is one round trip more the first time. A key that is seen to be held is only read. The commit of a
 /// release is not waited for (`synchronous_commit` is off for it alone): a crash of the server may bring a released lease
 /// back, for the rest of its length. Released rows stay, for they keep the token;
 /// [`purge`](PostgresStore::purge) removes those that nobody has used for long. Serialization failures, deadlocks and
@@ -86,6 +87,7 @@ const IN_FLIGHT: usize = 2;
 /// |---|---|---|
 /// | exclusion holds through | the death of any client (`kill -9`), a crash and restart of the server, lost connections, clients whose clocks and time zones differ | `postgres::clocks::a_dead_client_an_hour_fast_or_slow_is_taken_over_at_its_expiry`, `postgres::faults::a_server_that_freezes_or_crashes_is_an_error_in_time_and_keeps_its_locks`, `postgres::faults::a_connection_that_was_cut_is_replaced_without_a_word`, `postgres::clocks::clients_an_hour_fast_and_slow_exclude_each_other`, `postgres::settings::counts_with_odd_settings_of_the_session` |
 /// | may break on | a step of the server's clock; `fsync = off`, or `synchronous_commit = off` for the role, if the server crashes; a failover to an asynchronous standby; a restored backup; `TRUNCATE`, or deleting rows by hand | `doubts::a_step_of_the_clock_of_postgres_is_told`, `doubts::a_row_that_is_gone_is_told`; not tested: power cuts and lagging standbys, which no test can order |
+/// | a crash may take back | a release, for the rest of its lease's length, and nothing else | `postgres::company::a_crash_after_a_release_costs_a_lease_and_no_token`, `postgres::company::a_server_killed_between_grant_and_reply_grants_nothing_by_half` |
 /// | the token survives | release, expiry, force release, purge, crash and restart; the loss of the table by its floor at the server's clock | `postgres::postgres::tokens_rise_over_a_release`, `postgres::postgres::tokens_rise_over_an_expiry`, `postgres::postgres::tokens_rise_over_a_force_release`, `postgres::sharing::a_purge_while_others_cycle_costs_no_token`, `postgres::faults::a_server_that_freezes_or_crashes_is_an_error_in_time_and_keeps_its_locks`, `postgres::postgres::a_token_is_not_behind_the_time` |
 /// | clock | the server's `clock_timestamp()`, in microseconds of UTC | `postgres::clocks::clients_an_hour_fast_and_slow_exclude_each_other`, `postgres::postgres::a_token_is_not_behind_the_time` |
 /// | scope | all clients of one database | `postgres::sharing::two_thousand_increments_in_four_processes_are_two_thousand` |
