@@ -1,6 +1,6 @@
 //! Locks in a table of MariaDB or MySQL.
 
-mod batch;
+mod company;
 mod connections;
 mod errors;
 mod setup;

@@ -1,6 +1,6 @@
 //! Locks in a table of a PostgreSQL database.
 
-mod batch;
+mod company;
 mod connections;
 mod failure;
 mod setup;
