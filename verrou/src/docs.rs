@@ -65,6 +65,8 @@ pub mod decisions {
 
     #[doc = include_str!("docs/decisions/0013-redis-does-much-in-one-script.md")]
     pub mod d0013_redis_does_much_in_one_script {}
+    #[doc = include_str!("docs/decisions/0014-sql-requests-go-in-company.md")]
+    pub mod d0014_sql_requests_go_in_company {}
 
     #[doc = include_str!("docs/decisions/0015-sqlite-writes-in-company.md")]
     pub mod d0015_sqlite_writes_in_company {}
