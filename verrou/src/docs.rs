@@ -85,4 +85,10 @@ pub mod decisions {
 
     #[doc = include_str!("docs/decisions/0024-a-mistake-in-a-key-is-drawn.md")]
     pub mod d0024_a_mistake_in_a_key_is_drawn {}
+
+    #[doc = include_str!("docs/decisions/0027-the-holder-is-asked-for-beside-the-last-pause.md")]
+    pub mod d0027_the_holder_is_asked_for_beside_the_last_pause {}
+
+    #[doc = include_str!("docs/decisions/0028-handles-of-metrics-belong-to-a-recorder.md")]
+    pub mod d0028_handles_of_metrics_belong_to_a_recorder {}
 }

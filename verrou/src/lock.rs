@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use crate::body::Body;
 use crate::call::{self, Call, store_error};
@@ -12,6 +12,7 @@ use crate::clock::Moment;
 use crate::error::{Error, Outcome};
 use crate::guard::LockGuard;
 use crate::hold::{Grant, Hold, Loss};
+use crate::holder::Holder;
 use crate::keeper::{self, Unclaimed};
 use crate::key::{Shown, StoredKey};
 use crate::observe;
@@ -24,7 +25,6 @@ use crate::store::{
     AdoptRequest, Adopted, Cursor, ForceReleaseRequest, Holding, InspectRequest, ListRequest,
     LockStore, Owner, Sent, StoreError,
 };
-use crate::token::FencingToken;
 use crate::wait::Acquisition;
 
 /// Makes locks of one store.
@@ -218,7 +218,7 @@ impl Pages {
         })?;
         self.next = page.next.map(Some);
         let listed = page.listed.into_iter();
-        let named = listed.map(|one| (one.key.key().to_owned(), Holder::of(one.holding)));
+        let named = listed.map(|one| (one.key.key().to_owned(), Holder::from(one.holding)));
         Ok(Some(named.collect()))
     }
 }
@@ -388,7 +388,7 @@ impl Lock {
     /// # Cancel safety
     /// It changes nothing but what it was asked for, which may have been done when it is dropped in flight.
     pub async fn inspect(&self) -> Result<Option<Holder>, Error> {
-        Ok(self.holding("inspect").await?.map(Holder::of))
+        Ok(self.holding("inspect").await?.map(Holder::from))
     }
 
     /// Frees the lock whoever holds it; whether somebody did. For the operator whose holder is known to be dead.
@@ -445,41 +445,6 @@ impl Lock {
             chain: Chain::here(),
             asked: AtomicU32::new(0),
         })
-    }
-}
-
-/// Who holds a lock.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Holder {
-    /// How the holder describes itself: host and pid unless its instance says otherwise. Empty while the key of an ended
-    /// holder is kept taken by `min_hold`.
-    pub holder: String,
-    /// The fencing token of its grant.
-    pub token: FencingToken,
-    /// What is left of its lease by the store's clock; a live holder renews it.
-    pub remaining: Duration,
-    /// When it got the lock, by this machine's clock.
-    pub since: SystemTime,
-}
-
-impl Holder {
-    fn of(holding: Holding) -> Self {
-        let Holding {
-            holder,
-            token,
-            remaining,
-            held_for,
-        } = holding;
-        let since = SystemTime::now()
-            .checked_sub(held_for)
-            .unwrap_or(SystemTime::UNIX_EPOCH);
-        Self {
-            holder,
-            token,
-            remaining,
-            since,
-        }
     }
 }
 

@@ -167,12 +167,19 @@ impl Turnstile {
         if chain.is_empty() {
             return false;
         }
-        let gate = self
-            .part(key)
-            .gates()
-            .get(key)
-            .map(|Entry(gate)| Arc::clone(gate));
-        gate.is_some_and(|gate| gate.queue().is_held_by(chain))
+        self.gate(key)
+            .is_some_and(|gate| gate.queue().is_held_by(chain))
+    }
+
+    /// What this process holds of `key`, lost or not.
+    pub(crate) fn holder(&self, key: &StoredKey) -> Option<Arc<Hold>> {
+        self.gate(key)?.queue().holder()
+    }
+
+    fn gate(&self, key: &StoredKey) -> Option<Arc<Gate>> {
+        let part = self.part(key);
+        let gates = part.gates();
+        gates.get(key).map(|Entry(gate)| Arc::clone(gate))
     }
 
     /// Lets nobody in any more and sends away those who wait.

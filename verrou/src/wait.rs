@@ -23,6 +23,7 @@ use crate::registered::Registered;
 use crate::sabotage::Bug;
 use crate::store::{AcquireRequest, Acquired, Owner, StoreError, Watch};
 use crate::turnstile::{Glance, Look, Ticket, Visit};
+use crate::who::Who;
 
 /// One acquisition: what is wanted, and how long it may take.
 pub(crate) struct Acquisition {
@@ -151,9 +152,11 @@ impl Acquisition {
         let mut hints = None;
         let mut next_try = if is_first { FIRST } else { AT_ONCE };
         let mut attempts = 0;
+        let mut who = Who::new(&self.registered, key);
         loop {
-            if !self.turn(&ticket, key, way, &mut hints, next_try).await? {
-                return Err(self.timeout(key, way, attempts));
+            let turn = self.turn(&ticket, key, way, &mut hints, next_try);
+            if !who.beside(next_try >= way.deadline, turn).await? {
+                return Err(self.timeout(key, way, attempts, who));
             }
             attempts += 1;
             let (asked_at, answered) = (Moment::now(), self.answered_by(way));
@@ -174,7 +177,7 @@ impl Acquisition {
             };
             drop(asked);
             if retry.attempts == Some(attempts) {
-                return Err(self.timeout(key, way, attempts));
+                return Err(self.timeout(key, way, attempts, who));
             }
             let mut pause = pauses
                 .next()
@@ -418,13 +421,14 @@ impl Acquisition {
         self.asked.load(Ordering::Relaxed)
     }
 
-    fn timeout(&self, key: &StoredKey, way: &Way, attempts: u32) -> Error {
+    fn timeout(&self, key: &StoredKey, way: &Way, attempts: u32, who: Who<'_>) -> Error {
         let (store, key) = (self.registered.name.clone(), key.key().to_owned());
         Error::Timeout {
             store,
             key,
             waited: Moment::now().since(way.started),
             attempts,
+            holder: who.holder(),
         }
     }
 

@@ -64,12 +64,13 @@ fn a_driver_knows_the_store_contract_and_what_is_below() {
 /// The layers of ARCHITECTURE.md, the lowest first. A file may name what is in its own layer or below.
 const LAYERS: [&[&str]; 6] = [
     &[
-        "key", "token", "owner", "error", "options", "clock", "sabotage",
+        "key", "token", "owner", "holder", "error", "options", "clock", "sabotage",
     ],
     &["store"],
     &["store::erased"],
     &[
         "wait",
+        "who",
         "guard",
         "body",
         "turnstile",
