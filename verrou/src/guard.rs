@@ -168,7 +168,9 @@ impl LockGuard {
                 Err(unanswered) => Err(unanswered.into_store_error(registered)),
             };
             match reply {
-                Ok(Reply::Done) if hold.confirm(sent, duration) => keeper::watch(hold),
+                Ok(Reply::Done) if hold.confirm(sent, duration) => {
+                    keeper::watch(hold, Moment::now())
+                }
                 Ok(Reply::Done) => return Err(self.lost_error()),
                 Ok(Reply::NotHeld) => {
                     let live = hold.is_held();

@@ -3,6 +3,7 @@
 //! Guard, keeper and turnstile share it. All of its state is one number that only compare-and-swap moves, so that a
 //! lease which was once seen to be over is never seen to be held again.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -17,7 +18,7 @@ use crate::error::Error;
 use crate::keeper;
 use crate::key::StoredKey;
 use crate::observe;
-use crate::options::{MIN_TTL, Terms, margin};
+use crate::options::{HeldTerms, MIN_TTL, Terms, margin};
 use crate::registered::Registered;
 use crate::sabotage::Bug;
 use crate::store::{Owner, ReleaseRequest, RenewRequest, Sent};
@@ -28,6 +29,8 @@ use crate::turnstile::{Leaving, Visit};
 const LOST: u64 = 0;
 /// `Hold::deadline` of a lease that its guard gave back or handed on.
 const ENDED: u64 = 1;
+/// `Hold::booked` of a lease that the keeper does not have in its book.
+const UNBOOKED: u64 = 0;
 /// An acquire that waits is polled each second; one that was not for this and a ttl is kept without being polled.
 const POLLED_WITHIN: Duration = Duration::from_secs(2);
 
@@ -39,7 +42,7 @@ pub(crate) struct Hold {
     pub(crate) key: StoredKey,
     pub(crate) owner: Owner,
     pub(crate) token: FencingToken,
-    pub(crate) terms: Terms,
+    pub(crate) terms: HeldTerms,
     /// When the request was sent that was granted: from here on counts `max_hold`.
     sent: Moment,
     /// When the grant came back: from here on counts `min_hold`.
@@ -61,12 +64,33 @@ pub(crate) struct Hold {
     owed: AtomicBool,
     /// The loss has been logged, and the other keys of the guard were told.
     told: AtomicBool,
-    /// Under which moment the keeper has this hold in its book; only changed under the keeper's lock.
-    pub(crate) booked: AtomicU64,
+    /// Under which moment the keeper has this hold in its book, if it has; only changed under the keeper's lock.
+    booked: AtomicU64,
     /// Shared by the keys of one guard: one lost, all lost.
     pub(crate) loss: Arc<Loss>,
     /// The place at the gate; goes with the release.
     visit: Mutex<Option<Visit>>,
+}
+
+/// A number that nothing else in this process has, for holds and for calls that were given up. Drawn for each thread in
+/// blocks, for two threads that count together wait for each other.
+pub(crate) fn unique() -> u64 {
+    const BLOCK: u64 = 1 << 12;
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    thread_local! {
+        static LEFT: Cell<(u64, u64)> = const { Cell::new((0, 0)) };
+    }
+    let drawn = LEFT.try_with(|left| {
+        let (mut next, mut end) = left.get();
+        if next == end {
+            next = NEXT.fetch_add(BLOCK, Ordering::Relaxed);
+            end = next + BLOCK;
+        }
+        left.set((next + 1, end));
+        next
+    });
+    // A thread that is ending.
+    drawn.unwrap_or_else(|_| NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 /// What an acquire has won.
@@ -83,11 +107,12 @@ impl Hold {
     pub(crate) fn new(
         registered: Arc<Registered>,
         grant: Grant,
-        terms: Terms,
+        terms: &Terms,
         loss: Arc<Loss>,
         visit: Visit,
     ) -> Arc<Self> {
-        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let terms = terms.held();
+        let now = Moment::now();
         let Grant {
             key,
             owner,
@@ -95,28 +120,28 @@ impl Hold {
             sent,
         } = grant;
         let counted_from = if Bug::DeadlineFromReply.is_loose() {
-            Moment::now()
+            now
         } else {
             sent
         };
         let deadline = counted_from.after(terms.ttl).before(terms.margin());
         let hold = Arc::new(Self {
-            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            id: unique(),
             registered,
             key,
             owner,
             token,
             sent,
-            granted: Moment::now(),
+            granted: now,
             cap: AtomicU64::new(Moment::NEVER.as_nanos()),
             deadline: AtomicU64::new(deadline.as_nanos()),
             renew_at: AtomicU64::new(sent.after(terms.ttl / 3).as_nanos()),
             handed_out: AtomicBool::new(false),
-            leased_until: AtomicU64::new(Moment::now().after(terms.ttl).as_nanos()),
+            leased_until: AtomicU64::new(now.after(terms.ttl).as_nanos()),
             struggling: AtomicBool::new(false),
             owed: AtomicBool::new(true),
             told: AtomicBool::new(false),
-            booked: AtomicU64::new(0),
+            booked: AtomicU64::new(UNBOOKED),
             terms,
             loss,
             visit: Mutex::new(None),
@@ -133,7 +158,8 @@ impl Hold {
 
     /// The local deadline, passed or not; `None` once the lease has ended. Wakes nobody, so it may be called under a lock.
     pub(crate) fn deadline(&self) -> Option<Moment> {
-        let deadline = self.deadline.load(Ordering::Acquire);
+        // In one order with the keeper's book: see `is_booked`.
+        let deadline = self.deadline.load(Ordering::SeqCst);
         (deadline > ENDED).then(|| Moment::from_nanos(deadline))
     }
 
@@ -184,7 +210,7 @@ impl Hold {
 
     fn end_as(&self, state: u64) -> bool {
         self.deadline
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |deadline| {
+            .fetch_update(Ordering::SeqCst, Ordering::Acquire, |deadline| {
                 (deadline > ENDED).then_some(state)
             })
             .is_ok()
@@ -260,7 +286,30 @@ impl Hold {
                 });
         }
         self.handed_out.store(true, Ordering::Release);
-        keeper::watch(self);
+        keeper::watch(self, self.granted);
+    }
+
+    /// Under which moment the keeper's book has it.
+    pub(crate) fn booked(&self) -> Option<Moment> {
+        let booked = self.booked.load(Ordering::SeqCst);
+        (booked != UNBOOKED).then(|| Moment::from_nanos(booked))
+    }
+
+    /// Whether the keeper's book has it. Who has ended the lease before and finds that it has not may go: who enters it at
+    /// the same time looks at the lease after that.
+    pub(crate) fn is_booked(&self) -> bool {
+        self.booked().is_some()
+    }
+
+    /// Under the keeper's lock.
+    pub(crate) fn set_booked(&self, at: Option<Moment>) {
+        let at = at.map_or(UNBOOKED, Moment::as_nanos);
+        self.booked.store(at, Ordering::SeqCst);
+    }
+
+    /// The guard gave the lease back or handed it on, before it was lost.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.deadline.load(Ordering::SeqCst) == ENDED
     }
 
     /// When the request was sent that won this key.
@@ -429,7 +478,8 @@ pub(crate) struct Loss {
     raised: AtomicBool,
     /// When the acquire was last polled, in nanoseconds of the boot-time clock.
     polled: AtomicU64,
-    listeners: Mutex<Listeners>,
+    /// Made by the first one: a lock that is held seldom has any.
+    listeners: Mutex<Option<Box<Listeners>>>,
 }
 
 #[derive(Default)]
@@ -454,6 +504,7 @@ impl Loss {
             if self.raised.swap(true, Ordering::AcqRel) {
                 return;
             }
+            let listeners = listeners.get_or_insert_default();
             listeners.lost = Some(key.clone());
             std::mem::take(&mut listeners.wakers)
         };
@@ -465,7 +516,9 @@ impl Loss {
 
     /// The key that was lost first.
     pub(crate) fn lost_key(&self) -> Option<StoredKey> {
-        self.listeners().lost.clone()
+        self.listeners()
+            .as_ref()
+            .and_then(|listeners| listeners.lost.clone())
     }
 
     /// Somebody polls the acquire that this belongs to, or waits for a call that ends by `moment`.
@@ -479,18 +532,18 @@ impl Loss {
 
     /// `hold` is lost when another one of this guard is, and the other way round.
     pub(crate) fn join(&self, hold: &Arc<Hold>) {
-        self.listeners().kin.push(Arc::downgrade(hold));
+        let mut listeners = self.listeners();
+        let kin = &mut listeners.get_or_insert_default().kin;
+        kin.push(Arc::downgrade(hold));
     }
 
     fn kin(&self) -> Vec<Arc<Hold>> {
-        self.listeners()
-            .kin
-            .iter()
-            .filter_map(Weak::upgrade)
-            .collect()
+        let listeners = self.listeners();
+        let kin = listeners.iter().flat_map(|listeners| &listeners.kin);
+        kin.filter_map(Weak::upgrade).collect()
     }
 
-    fn listeners(&self) -> MutexGuard<'_, Listeners> {
+    fn listeners(&self) -> MutexGuard<'_, Option<Box<Listeners>>> {
         self.listeners
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -520,13 +573,14 @@ impl Future for Lost {
         if this.loss.is_raised() {
             return Poll::Ready(());
         }
-        let mut listeners = this.loss.listeners();
+        let mut all = this.loss.listeners();
+        let listeners = all.get_or_insert_default();
         let listener = *this.listener.get_or_insert_with(|| {
             listeners.next += 1;
             listeners.next
         });
         let known = listeners.wakers.insert(listener, cx.waker().clone());
-        drop(listeners);
+        drop(all);
         drop(known);
         // It may have been raised between the first look and the entry in the list.
         if this.loss.is_raised() {
@@ -540,7 +594,11 @@ impl Future for Lost {
 impl Drop for Lost {
     fn drop(&mut self) {
         if let Some(listener) = self.listener {
-            let waker = self.loss.listeners().wakers.remove(&listener);
+            let mut all = self.loss.listeners();
+            let waker = all
+                .as_mut()
+                .and_then(|listeners| listeners.wakers.remove(&listener));
+            drop(all);
             drop(waker);
         }
     }

@@ -582,7 +582,7 @@ async fn restore(
     let hold = Hold::new(
         Arc::clone(&registered),
         grant,
-        terms,
+        &terms,
         Arc::clone(&loss),
         visit,
     );

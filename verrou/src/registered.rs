@@ -41,6 +41,8 @@ pub(crate) struct Registered {
     pub(crate) request_timeout: Duration,
     pub(crate) turnstile: Turnstile,
     pub(crate) last_tokens: LastTokens,
+    /// The keeper comes by soon, to look after those who hold then.
+    pub(crate) expects_keeper: AtomicBool,
     /// The keeper has a sibling of this store, which ends when this is dropped.
     pub(crate) attended: AtomicBool,
     /// The late releases that have failed so far, for the one who shuts down.
@@ -65,6 +67,7 @@ impl Registered {
             request_timeout: DEFAULT_REQUEST_TIMEOUT,
             turnstile: Turnstile::default(),
             last_tokens: LastTokens::default(),
+            expects_keeper: AtomicBool::new(false),
             attended: AtomicBool::new(false),
             unreleased: Mutex::default(),
         }

@@ -12,7 +12,7 @@ use crate::call::{self, Call, store_error};
 use crate::clock::{self, Moment};
 use crate::error::{Error, Outcome};
 use crate::guard::LockGuard;
-use crate::hold::{Grant, Hold, Loss, Lost};
+use crate::hold::{Grant, Hold, Loss, Lost, unique};
 use crate::keeper::{self, Unclaimed};
 use crate::key::StoredKey;
 use crate::observe;
@@ -383,7 +383,7 @@ impl Acquisition {
                 return Ok(Answer::Won(Hold::new(
                     registered,
                     grant,
-                    self.terms,
+                    &self.terms,
                     loss,
                     visit.clone(),
                 )));
@@ -466,8 +466,9 @@ impl<'a> Won<'a> {
         if of > 1 {
             self.loss.join(&hold);
             // Renewed while the others are awaited.
-            self.loss.polled_until(Moment::now());
-            keeper::watch(&hold);
+            let now = Moment::now();
+            self.loss.polled_until(now);
+            keeper::watch(&hold, now);
         }
         self.holds.push(hold);
         if let Some(hold) = self.holds.last().filter(|hold| hold.registered.has_io)
@@ -501,10 +502,4 @@ impl Drop for Won<'_> {
 fn fresh_owner() -> Result<Owner, Error> {
     Owner::random()
         .map_err(|error| Error::config(format!("the system's random source failed: {error}")))
-}
-
-/// A number that no hold has, for a call that was given up.
-fn unique() -> u64 {
-    static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(u64::MAX / 2);
-    NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
 }
