@@ -78,7 +78,7 @@ struct Keeper {
 pub(crate) fn watch(hold: &Arc<Hold>, granted: Moment) {
     let soon = hold
         .next_look()
-        .is_some_and(|look| look < now.after(PROBATION));
+        .is_some_and(|look| look < granted.after(2 * PROBATION));
     if soon || hold.is_booked() {
         let mut keeper = Keeper::lock();
         keeper.book(hold);

@@ -20,7 +20,7 @@ use crate::options::{Terms, Wait};
 use crate::reentry::Chain;
 use crate::registered::Registered;
 use crate::sabotage::Bug;
-use crate::store::{AcquireRequest, Acquired, Owner, StoreError, Watch};
+use crate::store::{AcquireRequest, Acquired, Owner, Sent, StoreError, Watch};
 use crate::turnstile::{Glance, Look, Ticket, Visit};
 
 /// One acquisition: what is wanted, and how long it may take.
@@ -82,6 +82,9 @@ impl Acquisition {
         if self.terms.wait == Wait::Never {
             return self.try_from(started).await?.map_err(|key| self.busy(&key));
         }
+        if let Some(guard) = self.at_once(started)? {
+            return Ok(guard);
+        }
         let mut won = Won::new(&self);
         let way = Way {
             started,
@@ -128,6 +131,40 @@ impl Acquisition {
         won.into_guard(started).map(Ok)
     }
 
+    /// One key that nobody of this process wants, of a store that grants it on the spot: there is nothing to queue for, no
+    /// call that could be left behind, and nothing to wait for with a timer. `None`: take the usual way.
+    fn at_once(&self, started: Moment) -> Result<Option<LockGuard>, Error> {
+        let ([key], false) = (&*self.keys, self.registered.has_io) else {
+            return Ok(None);
+        };
+        let registered = &self.registered;
+        let Some(visit) = registered.turnstile.enter_alone(key)? else {
+            return Ok(None);
+        };
+        let owner = fresh_owner(started)?;
+        let request = AcquireRequest {
+            key: key.clone(),
+            owner,
+            ttl: self.terms.ttl,
+            holder: Arc::clone(&registered.holder),
+            sent: Sent::default(),
+        };
+        let Some(token) = registered.store.grant_now(&request) else {
+            return Ok(None);
+        };
+        let grant = Grant {
+            key: request.key,
+            owner,
+            token,
+            sent: started,
+        };
+        let mut won = Won::new(self);
+        let (registered, loss) = (Arc::clone(registered), Arc::clone(&won.loss));
+        let hold = Hold::new(registered, grant, &self.terms, loss, visit);
+        won.add(hold, 1);
+        won.into_guard(started).map(Some)
+    }
+
     async fn acquire_key(
         &self,
         key: &StoredKey,
@@ -136,7 +173,7 @@ impl Acquisition {
     ) -> Result<Arc<Hold>, Error> {
         let visit = self.registered.turnstile.enter(key)?;
         let ticket = visit.queue();
-        let owner = fresh_owner()?;
+        let owner = fresh_owner(Moment::now())?;
         let retry = self.terms.retry;
         // Jitter adds up to the delay itself.
         let mut pauses = backon::ExponentialBuilder::new()
@@ -292,7 +329,7 @@ impl Acquisition {
         if held.await {
             return Ok(None);
         }
-        match self.ask(key, fresh_owner()?, &visit, way).await? {
+        match self.ask(key, fresh_owner(way.started)?, &visit, way).await? {
             Answer::Won(hold) => Ok(Some(hold)),
             Answer::Held(_) => Ok(None),
             Answer::TooShort(error) => Err(error),
@@ -328,9 +365,13 @@ impl Acquisition {
                         .leave(unique(), sent.after(registered.request_timeout)),
                 )
             };
-            let mut request = AcquireRequest::new(key.clone(), owner, self.terms.ttl);
-            request.holder = Arc::clone(&registered.holder);
-            request.sent = call::mark(registered);
+            let request = AcquireRequest {
+                key: key.clone(),
+                owner,
+                ttl: self.terms.ttl,
+                holder: Arc::clone(&registered.holder),
+                sent: call::mark(registered),
+            };
             let mark = request.sent.clone();
             let abandon = |call: Option<_>| {
                 if let Some(call) = call
@@ -499,7 +540,7 @@ impl Drop for Won<'_> {
     }
 }
 
-fn fresh_owner() -> Result<Owner, Error> {
-    Owner::random()
+fn fresh_owner(now: Moment) -> Result<Owner, Error> {
+    Owner::random_at(now)
         .map_err(|error| Error::config(format!("the system's random source failed: {error}")))
 }

@@ -142,6 +142,31 @@ impl LockStore for MemoryStore {
         })
     }
 
+    fn grant_now(&self, request: &AcquireRequest) -> Option<FencingToken> {
+        let mut table = self.table();
+        let now = Moment::now();
+        if table.rows.contains_key(&request.key) {
+            return None;
+        }
+        let token = table.next_token().ok()?;
+        table.sweep(now);
+        table.rows.insert(
+            request.key.clone(),
+            Row {
+                owner: Some(request.owner),
+                holder: Arc::clone(&request.holder),
+                token,
+                granted: now,
+                expiry: now.after(request.ttl),
+            },
+        );
+        if table.hints.is_empty() { Some(token) } else { drop(table); self.step(|_| Some(token)) }
+    }
+
+    fn release_now(&self, request: &ReleaseRequest) -> Option<Reply> {
+        request.keep.is_zero().then(|| self.step(|table| table.release(request)))
+    }
+
     async fn renew(&self, request: RenewRequest) -> Result<Reply, StoreError> {
         self.step(|table| {
             let now = Moment::now();
