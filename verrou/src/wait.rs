@@ -329,7 +329,10 @@ impl Acquisition {
         if held.await {
             return Ok(None);
         }
-        match self.ask(key, fresh_owner(way.started)?, &visit, way).await? {
+        match self
+            .ask(key, fresh_owner(way.started)?, &visit, way)
+            .await?
+        {
             Answer::Won(hold) => Ok(Some(hold)),
             Answer::Held(_) => Ok(None),
             Answer::TooShort(error) => Err(error),
