@@ -196,15 +196,13 @@ impl LockGuard {
     /// # Cancel safety
     /// Dropped at any point, the release is finished in the background.
     pub async fn release(mut self) -> Result<(), Error> {
-        let lost = (!self.is_held()).then(|| self.lost_error());
-        if lost.is_none()
-            && let [hold] = &*self.holds
+        if self.holds.len() == 1
+            && let Some(hold) = self.holds.pop()
         {
             // The usual case, without a list of futures.
-            let hold = Arc::clone(hold);
-            self.holds = Vec::new();
             return release(hold).await;
         }
+        let lost = (!self.is_held()).then(|| self.lost_error());
         // Each is on its way from the first poll on, and none needs this future to end.
         let released = all(std::mem::take(&mut self.holds).into_iter().map(release)).await;
         let first = released
@@ -274,14 +272,15 @@ impl LockGuard {
 /// The release of one key.
 async fn release(hold: Arc<Hold>) -> Result<(), Error> {
     let deadline = hold.deadline();
-    let Some(leaving) = hold.give_back() else {
+    let now = Moment::now();
+    let Some(leaving) = hold.give_back(now) else {
         hold.release_late();
         return Err(hold.lost_error());
     };
     let registered = &hold.registered;
     let request = hold.release_request(call::mark(registered));
     if !registered.has_io
-        && let Some(Reply::Done) = registered.store.release_now(&request)
+        && let Some(Reply::Done) = registered.store.release_now(&request, now)
     {
         drop(leaving);
         observe::released(&hold);

@@ -103,16 +103,17 @@ pub(crate) struct Grant {
 }
 
 impl Hold {
-    /// Takes over what `grant` says, until the deadline that follows from it.
+    /// Takes over what `grant` says, which came back at `granted`, until the deadline that follows from it.
     pub(crate) fn new(
         registered: Arc<Registered>,
         grant: Grant,
         terms: &Terms,
         loss: Arc<Loss>,
         visit: Visit,
+        granted: Moment,
     ) -> Arc<Self> {
         let terms = terms.held();
-        let now = Moment::now();
+        let now = granted;
         let Grant {
             key,
             owner,
@@ -165,12 +166,17 @@ impl Hold {
 
     /// The local deadline, if it has not passed. A lease that is found to be over is lost from then on.
     pub(crate) fn held_until(&self) -> Option<Moment> {
+        // No clock for what is over anyway.
+        self.deadline().and_then(|_| self.held_at(Moment::now()))
+    }
+
+    fn held_at(&self, now: Moment) -> Option<Moment> {
         let mut deadline = self.deadline.load(Ordering::Acquire);
         loop {
             if deadline <= ENDED {
                 return None;
             }
-            if !Moment::from_nanos(deadline).has_passed() || Bug::HeldByTimer.is_loose() {
+            if now.as_nanos() < deadline || Bug::HeldByTimer.is_loose() {
                 return Some(Moment::from_nanos(deadline));
             }
             if Bug::RenewalRevives.is_loose() && self.is_to_renew() {
@@ -203,9 +209,9 @@ impl Hold {
         lost
     }
 
-    /// Ends the lease as given back; whether it was held until now.
-    fn end(&self) -> bool {
-        self.held_until().is_some() && self.end_as(ENDED)
+    /// Ends the lease as given back; whether it was held at `now`.
+    fn end(&self, now: Moment) -> bool {
+        self.held_at(now).is_some() && self.end_as(ENDED)
     }
 
     fn end_as(&self, state: u64) -> bool {
@@ -358,7 +364,7 @@ impl Hold {
 
     /// Nothing for a key that was won but never handed out: nobody has worked under it.
     pub(crate) fn min_hold_left(&self) -> Duration {
-        if self.handed_out.load(Ordering::Acquire) {
+        if !self.terms.min_hold.is_zero() && self.handed_out.load(Ordering::Acquire) {
             self.granted.after(self.terms.min_hold).remaining()
         } else {
             Duration::ZERO
@@ -377,24 +383,24 @@ impl Hold {
     }
 
     /// Steps out of the way: the key is being released, and those who wait for it wait for that.
-    pub(crate) fn depart(&self) -> Option<Leaving> {
+    pub(crate) fn depart(&self, now: Moment) -> Option<Leaving> {
         let visit = self
             .visit
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take()?;
-        let until = Moment::now().after(self.registered.request_timeout);
+        let until = now.after(self.registered.request_timeout);
         Some(visit.leave(self.id, until))
     }
 
     /// The guard gives the lease back, to be released by the one who called: `None` if it was lost before.
-    pub(crate) fn give_back(self: &Arc<Self>) -> Option<Option<Leaving>> {
-        let held = self.end();
+    pub(crate) fn give_back(self: &Arc<Self>, now: Moment) -> Option<Option<Leaving>> {
+        let held = self.end(now);
         keeper::unwatch(self);
         if !held || !self.take_owed() {
             return None;
         }
-        Some(self.depart())
+        Some(self.depart(now))
     }
 
     /// The guard gives the key to another process: nothing is told to the store.
@@ -403,10 +409,11 @@ impl Hold {
         if !self.take_owed() {
             return false;
         }
-        let held = self.end();
+        let now = Moment::now();
+        let held = self.end(now);
         keeper::unwatch(self);
         if held {
-            drop(self.depart());
+            drop(self.depart(now));
         } else {
             self.owed.store(true, Ordering::Release);
         }
@@ -415,10 +422,11 @@ impl Hold {
 
     /// Frees the key without waiting: in place if the store does no I/O, else through the keeper.
     pub(crate) fn release_late(self: &Arc<Self>) {
-        self.end();
+        let now = Moment::now();
+        self.end(now);
         keeper::unwatch(self);
         self.tell_loss(false);
-        let leaving = self.depart();
+        let leaving = self.depart(now);
         if self.take_owed() {
             keeper::release(self, leaving);
         }
@@ -441,7 +449,7 @@ impl Hold {
                 kin.give_up(false);
             }
         }
-        let leaving = self.depart();
+        let leaving = self.depart(Moment::now());
         if self.take_owed() {
             keeper::release(self, leaving);
         }

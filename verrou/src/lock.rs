@@ -585,6 +585,7 @@ async fn restore(
         &terms,
         Arc::clone(&loss),
         visit,
+        Moment::now(),
     );
     let guard = LockGuard::new(vec![hold], loss);
     registered.check_open()?;

@@ -62,19 +62,20 @@ pub trait LockStore: Send + Sync + 'static {
         request: AcquireRequest,
     ) -> impl Future<Output = Result<Acquired, StoreError>> + Send;
 
-    /// Grants the key on the spot if it is free: for a store whose answer takes no waiting at all.
+    /// Grants the key on the spot if it is free: for a store whose answer takes no waiting at all. `now` is on the boot-time
+    /// clock, in nanoseconds.
     ///
     /// `None`: nothing was done, ask by [`acquire`](Self::acquire). So it is by default.
     #[doc(hidden)]
-    fn grant_now(&self, request: &AcquireRequest) -> Option<FencingToken> {
-        let _ = request;
+    fn grant_now(&self, request: &AcquireRequest, now: u64) -> Option<FencingToken> {
+        let _ = (request, now);
         None
     }
 
     /// Releases on the spot what the owner holds; `None`: nothing was done, ask by [`release`](Self::release). So it is by default.
     #[doc(hidden)]
-    fn release_now(&self, request: &ReleaseRequest) -> Option<Reply> {
-        let _ = request;
+    fn release_now(&self, request: &ReleaseRequest, now: u64) -> Option<Reply> {
+        let _ = (request, now);
         None
     }
 

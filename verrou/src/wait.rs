@@ -149,7 +149,7 @@ impl Acquisition {
             holder: Arc::clone(&registered.holder),
             sent: Sent::default(),
         };
-        let Some(token) = registered.store.grant_now(&request) else {
+        let Some(token) = registered.store.grant_now(&request, started) else {
             return Ok(None);
         };
         let grant = Grant {
@@ -160,7 +160,7 @@ impl Acquisition {
         };
         let mut won = Won::new(self);
         let (registered, loss) = (Arc::clone(registered), Arc::clone(&won.loss));
-        let hold = Hold::new(registered, grant, &self.terms, loss, visit);
+        let hold = Hold::new(registered, grant, &self.terms, loss, visit, Moment::now());
         won.add(hold, 1);
         won.into_guard(started).map(Some)
     }
@@ -430,6 +430,7 @@ impl Acquisition {
                     &self.terms,
                     loss,
                     visit.clone(),
+                    Moment::now(),
                 )));
             }
             // The lease was over before its grant was known. The same owner asks again: still its own, and longer, or a

@@ -1,6 +1,7 @@
 //! Locks in the memory of one process: the reference implementation.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
@@ -48,8 +49,15 @@ use crate::token::FencingToken;
 /// ```
 #[derive(Clone, Debug)]
 pub struct MemoryStore {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
     /// A key belongs to one of them: two threads seldom want the same one at the same moment.
-    parts: Arc<[Part; PARTS]>,
+    parts: [Part; PARTS],
+    /// When the first of the released keys that are kept taken is free, in nanoseconds.
+    kept_until: AtomicU64,
 }
 
 const PARTS: usize = 32;
@@ -90,14 +98,21 @@ impl MemoryStore {
     #[must_use]
     pub fn new() -> Self {
         Self {
-            parts: Arc::new(std::array::from_fn(|_| Part::default())),
+            shared: Arc::new(Shared {
+                parts: std::array::from_fn(|_| Part::default()),
+                kept_until: AtomicU64::new(Moment::NEVER.as_nanos()),
+            }),
         }
     }
 
     /// The number of keys that this store has an entry for: those held, and some whose time is over.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.parts.iter().map(|part| part.table().rows.len()).sum()
+        self.shared
+            .parts
+            .iter()
+            .map(|part| part.table().rows.len())
+            .sum()
     }
 
     /// Whether no key is known.
@@ -108,18 +123,47 @@ impl MemoryStore {
 
     /// One step with `key`, and then the hints that follow from it: a waker is foreign code, which must not run under the mutex.
     fn step<T>(&self, key: &StoredKey, step: impl FnOnce(&mut Table) -> T) -> T {
-        let mut table = self.table(key);
-        let answer = step(&mut table);
-        let hints = std::mem::take(&mut table.hints);
-        drop(table);
-        for waiters in hints {
-            waiters.send_modify(|hint| *hint = hint.wrapping_add(1));
-        }
-        answer
+        self.part(key).step(step)
     }
 
-    fn table(&self, key: &StoredKey) -> MutexGuard<'_, Table> {
-        self.parts[key.part_of(PARTS)].table()
+    fn part(&self, key: &StoredKey) -> &Part {
+        &self.shared.parts[key.part_of(PARTS)]
+    }
+
+    /// A free key, at a moment that is `now` or was so just before: then it may take an expired lease for one that is not.
+    fn grant(
+        &self,
+        request: &AcquireRequest,
+        now: Moment,
+    ) -> Option<Result<FencingToken, StoreError>> {
+        if self.shared.kept_until.load(Ordering::Relaxed) <= now.as_nanos() {
+            self.forget_kept(now);
+        }
+        self.step(&request.key, |table| {
+            let free = table.live(&request.key, now).is_none();
+            free.then(|| table.grant(request, now))
+        })
+    }
+
+    fn free(&self, request: &ReleaseRequest, now: Moment) -> Reply {
+        let reply = self.step(&request.key, |table| table.release(request, now));
+        if !request.keep.is_zero() {
+            let until = now.after(request.keep).as_nanos();
+            self.shared.kept_until.fetch_min(until, Ordering::Relaxed);
+        }
+        reply
+    }
+
+    /// Forgets the keys whose `min_hold` is over, whatever their part.
+    #[cold]
+    fn forget_kept(&self, now: Moment) {
+        let never = Moment::NEVER.as_nanos();
+        self.shared.kept_until.store(never, Ordering::Relaxed);
+        for part in &self.shared.parts {
+            let next = part.step(|table| table.forget_kept(now));
+            let next = next.map_or(never, Moment::as_nanos);
+            self.shared.kept_until.fetch_min(next, Ordering::Relaxed);
+        }
     }
 }
 
@@ -130,6 +174,18 @@ impl Default for MemoryStore {
 }
 
 impl Part {
+    /// See [`MemoryStore::step`].
+    fn step<T>(&self, step: impl FnOnce(&mut Table) -> T) -> T {
+        let mut table = self.table();
+        let answer = step(&mut table);
+        let hints = std::mem::take(&mut table.hints);
+        drop(table);
+        for waiters in hints {
+            waiters.send_modify(|hint| *hint = hint.wrapping_add(1));
+        }
+        answer
+    }
+
     fn table(&self) -> MutexGuard<'_, Table> {
         // Every change below is complete before anything could panic, so a poisoned table is a good one.
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
@@ -138,8 +194,11 @@ impl Part {
 
 impl LockStore for MemoryStore {
     async fn acquire(&self, request: AcquireRequest) -> Result<Acquired, StoreError> {
+        let now = Moment::now();
+        if let Some(granted) = self.grant(&request, now) {
+            return granted.map(|token| Acquired::Granted { token });
+        }
         self.step(&request.key, |table| {
-            let now = Moment::now();
             if let Some(row) = table.live(&request.key, now) {
                 if row.owner != Some(request.owner) {
                     return Ok(Acquired::Held {
@@ -154,16 +213,12 @@ impl LockStore for MemoryStore {
         })
     }
 
-    fn grant_now(&self, request: &AcquireRequest) -> Option<FencingToken> {
-        self.step(&request.key, |table| {
-            let now = Moment::now();
-            let free = table.live(&request.key, now).is_none();
-            free.then(|| table.grant(request, now).ok()).flatten()
-        })
+    fn grant_now(&self, request: &AcquireRequest, now: u64) -> Option<FencingToken> {
+        self.grant(request, Moment::from_nanos(now))?.ok()
     }
 
-    fn release_now(&self, request: &ReleaseRequest) -> Option<Reply> {
-        Some(self.step(&request.key, |table| table.release(request)))
+    fn release_now(&self, request: &ReleaseRequest, now: u64) -> Option<Reply> {
+        Some(self.free(request, Moment::from_nanos(now)))
     }
 
     async fn renew(&self, request: RenewRequest) -> Result<Reply, StoreError> {
@@ -195,7 +250,7 @@ impl LockStore for MemoryStore {
     }
 
     async fn release(&self, request: ReleaseRequest) -> Result<Reply, StoreError> {
-        Ok(self.step(&request.key, |table| table.release(&request)))
+        Ok(self.free(&request, Moment::now()))
     }
 
     async fn pass(&self, request: PassRequest) -> Result<Passed, StoreError> {
@@ -236,7 +291,7 @@ impl LockStore for MemoryStore {
     }
 
     fn watch(&self, key: &StoredKey) -> Watch {
-        let mut table = self.table(key);
+        let mut table = self.part(key).table();
         let hints = match table.watched.get(key) {
             Some(sender) => sender.subscribe(),
             None => {
@@ -259,7 +314,7 @@ impl LockStore for MemoryStore {
         let limit = usize::try_from(request.limit.get()).unwrap_or(usize::MAX);
         let now = Moment::now();
         // All at once: a page is one step too. Nobody else takes more than one of them.
-        let tables: Vec<_> = self.parts.iter().map(Part::table).collect();
+        let tables: Vec<_> = self.shared.parts.iter().map(Part::table).collect();
         // The first keys after the cursor. The rows have no order, so each page passes all of them by; it copies only its own.
         let mut page = BTreeMap::new();
         for (key, row) in tables.iter().flat_map(|table| &table.rows) {
@@ -304,8 +359,7 @@ impl Table {
         Ok(token)
     }
 
-    fn release(&mut self, request: &ReleaseRequest) -> Reply {
-        let now = Moment::now();
+    fn release(&mut self, request: &ReleaseRequest, now: Moment) -> Reply {
         let Some(row) = self.owned(&request.key, request.owner, now) else {
             return Reply::NotHeld;
         };
@@ -344,9 +398,8 @@ impl Table {
         }
     }
 
-    /// Forgets keys that nobody asks for any more: kept ones when their time is over, and the leases of holders that
-    /// vanished whenever the table has doubled.
-    fn sweep(&mut self, now: Moment) {
+    /// Forgets kept keys when their time is over; when the next one's is.
+    fn forget_kept(&mut self, now: Moment) -> Option<Moment> {
         while let Some((until, _)) = self.kept.first()
             && *until <= now
             && let Some((until, key)) = self.kept.pop_first()
@@ -355,6 +408,11 @@ impl Table {
                 self.forget(&key);
             }
         }
+        self.kept.first().map(|(until, _)| *until)
+    }
+
+    /// Forgets the leases of holders that vanished, whenever the table has doubled.
+    fn sweep(&mut self, now: Moment) {
         if self.rows.len() > 2 * self.swept + 8 {
             let expired: Vec<StoredKey> = self
                 .rows
@@ -401,7 +459,7 @@ struct Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        let mut table = self.store.table(&self.key);
+        let mut table = self.store.part(&self.key).table();
         // A watch drops its receiver before its subscription, so the last one finds none left.
         if table
             .watched
