@@ -579,3 +579,39 @@ impl<T> Future for Caught<T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::drivers::MemoryStore;
+    use crate::{Error, LockFactory};
+
+    #[tokio::test]
+    async fn a_lease_is_entered_in_the_book_once_it_has_lasted_and_leaves_it_with_its_guard()
+    -> Result<(), Error> {
+        let locks = LockFactory::new(MemoryStore::new());
+        let lock = locks.create_lock("k").ttl(Duration::from_secs(60));
+        let booked = || {
+            let holders = locks.registered.turnstile.holders();
+            holders.iter().filter(|hold| hold.is_booked()).count()
+        };
+        for _ in 0..100 {
+            lock.acquire().await?.release().await?;
+            assert_eq!(booked(), 0);
+        }
+        let guard = lock.acquire().await?;
+        let hold = locks.registered.turnstile.holders().pop();
+        let limit = Moment::now().after(Duration::from_secs(20));
+        while booked() == 0 {
+            assert!(!limit.has_passed(), "the keeper has never come by");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        guard.release().await?;
+        assert!(hold.is_some_and(|hold| !hold.is_booked()));
+        // A short one needs it sooner.
+        let short = locks.create_lock("s").ttl(Duration::from_secs(1));
+        let guard = short.acquire().await?;
+        assert_eq!(booked(), 1);
+        guard.release().await
+    }
+}

@@ -27,7 +27,7 @@ use crate::turnstile::{Glance, Look, Ticket, Visit};
 pub(crate) struct Acquisition {
     pub(crate) registered: Arc<Registered>,
     /// Sorted by their bytes, without repetition, never empty.
-    pub(crate) keys: Vec<StoredKey>,
+    pub(crate) keys: Arc<[StoredKey]>,
     pub(crate) terms: Terms,
     /// The bodies in which the wait began.
     pub(crate) chain: Chain,
@@ -91,7 +91,7 @@ impl Acquisition {
             deadline,
             loss: Arc::clone(&won.loss),
         };
-        for key in &self.keys {
+        for key in &*self.keys {
             let hold = self
                 .acquire_key(key, &way, won.holds.is_empty())
                 .await
@@ -116,7 +116,7 @@ impl Acquisition {
             deadline: started,
             loss: Arc::clone(&won.loss),
         };
-        for key in &self.keys {
+        for key in &*self.keys {
             let tried = self.try_key(key, &way).await.inspect_err(|error| {
                 observe::not_acquired(&self.registered, key, &self.terms, started, error);
             });
