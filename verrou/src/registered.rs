@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::keeper;
 use crate::key::StoredKey;
 use crate::last_tokens::LastTokens;
-use crate::observe;
+use crate::observe::{self, Meters};
 use crate::options::LockOptions;
 use crate::store::erased::AnyStore;
 use crate::store::{LockStore, StoreError};
@@ -43,6 +43,7 @@ pub(crate) struct Registered {
     pub(crate) last_tokens: LastTokens,
     /// The keeper comes by soon, to look after those who hold then.
     pub(crate) expects_keeper: AtomicBool,
+    pub(crate) meters: Meters,
     /// The keeper has a sibling of this store, which ends when this is dropped.
     pub(crate) attended: AtomicBool,
     /// The late releases that have failed so far, for the one who shuts down.
@@ -58,9 +59,9 @@ impl Registered {
         }
         Self {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
+            store: observe::metered(&name, Arc::new(store)),
             name,
             namespace: String::new(),
-            store: Arc::new(store),
             has_io,
             options: LockOptions::new(),
             holder: host_and_pid().into(),
@@ -68,6 +69,7 @@ impl Registered {
             turnstile: Turnstile::default(),
             last_tokens: LastTokens::default(),
             expects_keeper: AtomicBool::new(false),
+            meters: Meters::default(),
             attended: AtomicBool::new(false),
             unreleased: Mutex::default(),
         }
