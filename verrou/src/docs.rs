@@ -70,6 +70,8 @@ pub mod decisions {
 
     #[doc = include_str!("docs/decisions/0015-sqlite-writes-in-company.md")]
     pub mod d0015_sqlite_writes_in_company {}
+    #[doc = include_str!("docs/decisions/0011-what-a-free-lock-pays-for.md")]
+    pub mod d0011_what_a_free_lock_pays_for {}
 
     #[doc = include_str!("docs/decisions/0020-the-acquisition-of-a-locked-function-is-boxed.md")]
     pub mod d0020_the_acquisition_of_a_locked_function_is_boxed {}

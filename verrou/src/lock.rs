@@ -69,7 +69,7 @@ impl LockFactory {
         self.describe(
             self.registered
                 .stored_key(key.as_ref())
-                .map(|key| vec![key]),
+                .map(|key| Arc::from([key])),
         )
     }
 
@@ -91,11 +91,11 @@ impl LockFactory {
                     "a lock of several keys needs at least one",
                 ));
             }
-            Ok(keys)
+            Ok(keys.into())
         }))
     }
 
-    fn describe(&self, keys: Result<Vec<StoredKey>, Error>) -> Lock {
+    fn describe(&self, keys: Result<Arc<[StoredKey]>, Error>) -> Lock {
         Lock {
             registered: Arc::clone(&self.registered),
             keys,
@@ -229,7 +229,7 @@ impl Pages {
 #[must_use = "a lock does nothing until it is acquired"]
 pub struct Lock {
     registered: Arc<Registered>,
-    keys: Result<Vec<StoredKey>, Error>,
+    keys: Result<Arc<[StoredKey]>, Error>,
     options: LockOptions,
 }
 
@@ -425,7 +425,7 @@ impl Lock {
 
     fn single_key(&self, option: &'static str) -> Result<&StoredKey, Error> {
         self.registered.check_open()?;
-        match self.keys.as_ref().map_err(Clone::clone)?.as_slice() {
+        match &**self.keys.as_ref().map_err(Clone::clone)? {
             [key] => Ok(key),
             _ => Err(Error::invalid_option(
                 option,
@@ -549,9 +549,10 @@ async fn restore(
     let hold = Hold::new(
         Arc::clone(&registered),
         grant,
-        terms,
+        &terms,
         Arc::clone(&loss),
         visit,
+        Moment::now(),
     );
     let guard = LockGuard::new(vec![hold], loss);
     registered.check_open()?;

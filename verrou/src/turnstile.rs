@@ -158,6 +158,21 @@ impl Turnstile {
         Ok(Visit { gate })
     }
 
+    /// Goes to the gate of `key` if nobody is there.
+    pub(crate) fn enter_alone(&self, key: &StoredKey) -> Result<Option<Visit>, Error> {
+        let part = self.part(key);
+        let mut gates = part.gates();
+        if part.closed.load(Ordering::Acquire) {
+            return Err(Error::ShutDown);
+        }
+        if gates.contains(key) {
+            return Ok(None);
+        }
+        let gate = Gate::new(key, part);
+        gates.insert(Entry(Arc::clone(&gate)));
+        Ok(Some(Visit { gate }))
+    }
+
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
     }
