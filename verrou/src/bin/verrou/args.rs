@@ -3,6 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::time::Duration;
 
+use clap::error::ErrorKind;
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use verrou::Wait;
@@ -24,7 +25,7 @@ the key, 76 the lock was lost; of `run` else that of the command, 128 + N if sig
 
 /// Locks of verrou, from a shell: on Redis, Postgres, MySQL or MariaDB, and SQLite.
 #[derive(Debug, Parser)]
-#[command(name = "verrou", version, after_help = EXAMPLES, max_term_width = 100)]
+#[command(name = "verrou", version, bin_name = "verrou", after_help = EXAMPLES)]
 pub(crate) struct Usage {
     #[command(flatten)]
     pub(crate) target: Target,
@@ -35,8 +36,7 @@ pub(crate) struct Usage {
 /// Where the locks are.
 #[derive(Args, Debug)]
 pub(crate) struct Target {
-    /// redis://HOST, rediss://HOST, postgres://HOST/DB, mysql://HOST/DB or sqlite://PATH. On the command line others can see
-    /// it: a URL with a password belongs into VERROU_URL
+    /// Where: redis:// rediss:// postgres:// mysql:// sqlite://PATH. With a password, better in VERROU_URL: others see arguments
     #[arg(
         long,
         value_name = "URL",
@@ -45,10 +45,10 @@ pub(crate) struct Target {
         global = true
     )]
     pub(crate) store: Option<String>,
-    /// The namespace of the application, if it has one (`Verrou::builder().namespace(..)`)
+    /// The namespace of the application, if it has one
     #[arg(long, value_name = "NS", env = "VERROU_NAMESPACE", global = true)]
     pub(crate) namespace: Option<String>,
-    /// The table of the locks, if it is not `verrou_locks`; on Redis the prefix of its keys, if it is not `verrou`
+    /// The table, if it is not `verrou_locks`; on Redis the prefix, if it is not `verrou`
     #[arg(long, value_name = "NAME", env = "VERROU_TABLE", global = true)]
     pub(crate) table: Option<String>,
 }
@@ -209,13 +209,31 @@ pub(crate) fn read(arguments: &[OsString]) -> Result<Usage, Code> {
         Ok(usage) => return Ok(usage),
         Err(wrong) => wrong,
     };
+    let text = wrong.render().to_string();
+    if wrong.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        eprint!("{text}");
+        return Err(Code::USAGE);
+    }
     if wrong.use_stderr() {
-        eprint!("{}", without_urls(&wrong.render().to_string(), arguments));
+        Failure::usage(one_sentence(&without_urls(&text, arguments))).tell();
         return Err(Code::USAGE);
     }
     // A closed pipe is nobody to tell.
-    let _ = output::print(&wrong.render().to_string());
+    let _ = output::print(&text);
     Err(Code::DONE)
+}
+
+/// What is wrong, of a text that goes on with how it would be right.
+fn one_sentence(text: &str) -> String {
+    let lines = text.lines().map(str::trim);
+    let lines =
+        lines.take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"));
+    let lines: Vec<_> = lines.filter(|line| !line.is_empty()).collect();
+    let sentence = lines.join(" ");
+    let sentence = sentence.strip_prefix("error: ").unwrap_or(&sentence);
+    format!(
+        "{sentence}; `verrou --help` says more, `verrou COMMAND --help` has the options of a command"
+    )
 }
 
 /// `text` without what may be a URL, and a password in it, wherever it was put by mistake.

@@ -165,7 +165,7 @@ fn not_started(command: &[OsString], error: &io::Error) -> Failure {
     Failure::new(
         code,
         format!(
-            "cannot run `{}`: {error}; the lock is free again",
+            "cannot run `{}`: {error}; the lock is released",
             shown(parts(command).0)
         ),
     )

@@ -1,10 +1,10 @@
 //! The store that a URL names.
 
 use verrou::drivers::{MySqlStore, PostgresStore, RedisStore, SqliteStore};
-use verrou::{Error, LockFactory, Verrou};
+use verrou::{ConnectKind, Error, LockFactory, Verrou};
 
 use crate::args::Target;
-use crate::exit::Failure;
+use crate::exit::{Code, Failure};
 
 /// A store of one of the drivers, for what only some of them can.
 #[derive(Clone, Debug)]
@@ -36,7 +36,19 @@ impl Place {
             "redis" | "rediss" | "redis+unix" => redis(url, table).await.map(Self::Redis),
             "postgres" | "postgresql" => postgres(url, table, create).await.map(Self::Postgres),
             "mysql" | "mariadb" => mysql(url, table, create).await.map(Self::MySql),
-            "sqlite" => sqlite(url, table, create).await.map(Self::Sqlite),
+            "sqlite" => match sqlite(url, table, create).await {
+                Err(Error::Connect {
+                    kind: ConnectKind::Unreachable,
+                    ..
+                }) if !create && !url.contains('?') => {
+                    return Err(Failure::new(
+                        Code::STORE,
+                        "there is no lock file at that path, or it cannot be opened; check the path: the first `verrou run`, or the \
+                         application, makes the file",
+                    ));
+                }
+                connected => connected.map(Self::Sqlite),
+            },
             // Not a word of it: it may be all password.
             _ => {
                 return Err(Failure::usage(
