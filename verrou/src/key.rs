@@ -1,7 +1,9 @@
 //! The name of a lock, and the form in which stores see it.
 
+use std::cmp::Ordering;
 use std::fmt;
-use std::sync::Arc;
+use std::hash::{BuildHasher as _, BuildHasherDefault, Hash, Hasher, RandomState};
+use std::sync::{Arc, LazyLock};
 
 use crate::error::Error;
 use crate::sabotage::Bug;
@@ -15,9 +17,64 @@ pub(crate) const MAX_NAMESPACE: usize = 64;
 ///
 /// A namespace cannot contain `:`, so no key can reach out of its own. At most 577 bytes, never empty, without NUL.
 /// Cheap to clone. `Debug` and `Display` escape control characters.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone)]
 pub struct StoredKey {
     text: Arc<str>,
+    /// Of the text: every table of this process needs it, and it is made once.
+    hash: u64,
+}
+
+/// Seeded anew in each process, so that nobody can make keys that meet in one place of a table.
+static SEED: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+
+impl PartialEq for StoredKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.hash == other.hash && self.text == other.text
+    }
+}
+
+impl Eq for StoredKey {}
+
+impl PartialOrd for StoredKey {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for StoredKey {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.text.cmp(&other.text)
+    }
+}
+
+impl Hash for StoredKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
+    }
+}
+
+/// For tables of stored keys, which are hashed already.
+pub(crate) type Hashed = BuildHasherDefault<AsItIs>;
+
+/// Takes a hash for what it is.
+#[derive(Default)]
+pub(crate) struct AsItIs(u64);
+
+impl Hasher for AsItIs {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+
+    /// Not what a stored key calls.
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
 }
 
 impl StoredKey {
@@ -46,7 +103,20 @@ impl StoredKey {
         if Bug::KeysFolded.is_loose() {
             text.make_ascii_lowercase();
         }
-        Self { text: text.into() }
+        let hash = SEED.hash_one(text.as_str());
+        let text = text.into();
+        Self { text, hash }
+    }
+
+    /// Which of `parts` this key belongs to, in a table that is cut into as many. Not the bits that the tables themselves
+    /// go by.
+    pub(crate) fn part_of(&self, parts: usize) -> usize {
+        (self.hash >> 32) as u32 as usize % parts
+    }
+
+    /// The same for equal keys, in this process.
+    pub(crate) fn hashed(&self) -> u64 {
+        self.hash
     }
 
     /// Reads back what a driver has stored. `None` if it is no stored key.

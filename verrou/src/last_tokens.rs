@@ -1,7 +1,5 @@
 //! The last token that each key was granted with, as far as this process remembers.
 
-use std::collections::hash_map::RandomState;
-use std::hash::BuildHasher as _;
 use std::sync::{Mutex, PoisonError};
 
 use crate::key::StoredKey;
@@ -13,7 +11,6 @@ const PLACES: usize = 512;
 /// Made when it is first used: a store of one process cannot be wrong here, and is not asked.
 #[derive(Default)]
 pub(crate) struct LastTokens {
-    hasher: RandomState,
     /// The hash of a key, and its last token.
     places: Mutex<Vec<(u64, FencingToken)>>,
 }
@@ -21,7 +18,7 @@ pub(crate) struct LastTokens {
 impl LastTokens {
     /// Remembers a grant. Then the token of the last one, if that is not below.
     pub(crate) fn granted(&self, key: &StoredKey, token: FencingToken) -> Option<FencingToken> {
-        let hash = self.hasher.hash_one(key.as_bytes());
+        let hash = key.hashed();
         let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
         if places.is_empty() {
             places.resize(PLACES, (0, FencingToken::MAX));

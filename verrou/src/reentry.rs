@@ -34,6 +34,11 @@ impl Chain {
         Self { holds, task }
     }
 
+    /// Whether the wait began outside of every body.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.holds.is_empty()
+    }
+
     /// Whether hold `id` is one of them, and this is still the task in which the wait began.
     pub(crate) fn contains(&self, id: u64) -> bool {
         self.holds.contains(&id) && self.task == tokio::task::try_id()

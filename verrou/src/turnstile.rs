@@ -4,78 +4,67 @@
 //! A head that is not polled by its due time goes to the end. The store alone decides who holds: if two tasks believe to
 //! be the head, that costs traffic, never exclusion.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+mod line;
+
+use std::borrow::Borrow;
+use std::collections::HashSet;
+use std::hash::{Hash, Hasher};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Waker;
 use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use self::line::{Asking, Line};
 use crate::clock::Moment;
 use crate::error::Error;
 use crate::hold::Hold;
-use crate::key::StoredKey;
+use crate::key::{Hashed, StoredKey};
 use crate::reentry::Chain;
 use crate::sabotage::Bug;
 
 /// How long a head that was woken may take to be polled before it goes to the end of the queue.
 const GRACE: Duration = Duration::from_millis(50);
-/// How many waiters a change wakes: the head, and the next ones to watch over it.
-const WOKEN: usize = 3;
 /// A waiter far from the head looks up now and then, in case all before it are kept but not polled.
 const LOOK_UP: Duration = Duration::from_secs(1);
+/// In so many parts is the table of gates cut: two threads seldom want the same one at the same moment.
+const PARTS: usize = 32;
 
 /// The queues of one store.
-#[derive(Default)]
 pub(crate) struct Turnstile {
-    shared: Arc<Shared>,
-}
-
-#[derive(Default)]
-struct Shared {
-    gates: Mutex<HashMap<StoredKey, Entry>>,
+    parts: Box<[Arc<Part>]>,
     closed: AtomicBool,
-    emptied: Notify,
+    emptied: Arc<Notify>,
 }
 
-/// A key that somebody waits for or holds, and the number of visits to it: at zero the entry goes.
-struct Entry {
-    gate: Arc<Gate>,
-    visits: usize,
+/// A part of the table, on cache lines of its own.
+#[repr(align(128))]
+struct Part {
+    gates: Mutex<HashSet<Entry, Hashed>>,
+    /// Changed under the lock of the gates.
+    closed: AtomicBool,
+    emptied: Arc<Notify>,
 }
 
+/// A gate in the table, found by its key.
+struct Entry(Arc<Gate>);
+
+/// A key that somebody waits for or holds.
 struct Gate {
     key: StoredKey,
+    part: Arc<Part>,
+    /// At zero the gate leaves the table; raised from zero only under the lock of that.
+    visits: AtomicUsize,
     queue: Mutex<Queue>,
 }
 
+/// Who has the key and who wants it.
+#[derive(Default)]
 struct Queue {
-    waiting: BTreeMap<u64, Waiter>,
-    next_place: u64,
     occupant: Option<Occupant>,
-    /// When the head must have been polled; never while it has nothing to do.
-    due: Moment,
-    /// Those who wait for a late release without standing in the queue.
-    bystanders: Vec<Waker>,
-    /// The call to the store that is under way.
-    asking: Option<Asking>,
-}
-
-/// A call of the head.
-struct Asking {
-    id: u64,
-    since: Moment,
-    until: Moment,
-}
-
-struct Waiter {
-    waker: Option<Waker>,
-    verdict: Option<Error>,
-    /// Its wait is over, and it stays for the answer to the call that is under way.
-    overdue: bool,
-    /// Where this waiter stands; the queue changes it when it sends the waiter to the end.
-    place: Arc<AtomicU64>,
+    /// Made by the first who waits or asks: most held keys are wanted by nobody else.
+    line: Option<Box<Line>>,
 }
 
 /// Who of this process has the key, so that nobody needs to ask the store.
@@ -86,16 +75,17 @@ enum Occupant {
     Leaving { id: u64, until: Moment },
 }
 
-/// Membership at the gate of a key; the entry of a key lives while there is one.
+/// Membership at the gate of a key; the gate is in the table while there is one.
 pub(crate) struct Visit {
-    shared: Arc<Shared>,
     gate: Arc<Gate>,
 }
 
 /// A place in the queue of a key; given back when dropped, and the next one is told.
 pub(crate) struct Ticket<'a> {
     visit: &'a Visit,
-    place: Arc<AtomicU64>,
+    id: u64,
+    /// Where the waiter stood when it was last looked for.
+    place: AtomicU64,
 }
 
 /// Marks a key as being released; when dropped, the key counts as free and the head is told.
@@ -132,62 +122,68 @@ pub(crate) enum Glance {
     Leaving,
 }
 
+impl Default for Turnstile {
+    fn default() -> Self {
+        let emptied = Arc::new(Notify::new());
+        let part = || {
+            Arc::new(Part {
+                gates: Mutex::default(),
+                closed: AtomicBool::new(false),
+                emptied: Arc::clone(&emptied),
+            })
+        };
+        Self {
+            parts: std::iter::repeat_with(part).take(PARTS).collect(),
+            closed: AtomicBool::new(false),
+            emptied,
+        }
+    }
+}
+
 impl Turnstile {
     /// Goes to the gate of `key`.
     pub(crate) fn enter(&self, key: &StoredKey) -> Result<Visit, Error> {
-        let mut gates = self.shared.gates();
-        if self.is_closed() {
+        let part = self.part(key);
+        let mut gates = part.gates();
+        if part.closed.load(Ordering::Acquire) {
             return Err(Error::ShutDown);
         }
-        if let Some(entry) = gates.get_mut(key) {
-            entry.visits += 1;
-            return Ok(Visit {
-                shared: Arc::clone(&self.shared),
-                gate: Arc::clone(&entry.gate),
-            });
+        if let Some(Entry(gate)) = gates.get(key) {
+            gate.visits.fetch_add(1, Ordering::Relaxed);
+            let gate = Arc::clone(gate);
+            return Ok(Visit { gate });
         }
-        let gate = Arc::new(Gate {
-            key: key.clone(),
-            queue: Mutex::new(Queue::new()),
-        });
-        gates.insert(
-            key.clone(),
-            Entry {
-                gate: Arc::clone(&gate),
-                visits: 1,
-            },
-        );
-        Ok(Visit {
-            shared: Arc::clone(&self.shared),
-            gate,
-        })
+        let gate = Gate::new(key, part);
+        gates.insert(Entry(Arc::clone(&gate)));
+        Ok(Visit { gate })
     }
 
     pub(crate) fn is_closed(&self) -> bool {
-        self.shared.closed.load(Ordering::Acquire)
+        self.closed.load(Ordering::Acquire)
     }
 
     /// Whether `key` is held by a body in `chain`.
     pub(crate) fn is_held_by(&self, key: &StoredKey, chain: &Chain) -> bool {
+        if chain.is_empty() {
+            return false;
+        }
         let gate = self
-            .shared
+            .part(key)
             .gates()
             .get(key)
-            .map(|entry| Arc::clone(&entry.gate));
+            .map(|Entry(gate)| Arc::clone(gate));
         gate.is_some_and(|gate| gate.queue().is_held_by(chain))
     }
 
     /// Lets nobody in any more and sends away those who wait.
     pub(crate) fn close(&self) {
-        let gates: Vec<Arc<Gate>> = {
-            let gates = self.shared.gates();
-            self.shared.closed.store(true, Ordering::Release);
-            gates
-                .values()
-                .map(|entry| Arc::clone(&entry.gate))
-                .collect()
-        };
-        for gate in gates {
+        self.closed.store(true, Ordering::Release);
+        for part in &self.parts {
+            let gates = part.gates();
+            part.closed.store(true, Ordering::Release);
+            drop(gates);
+        }
+        for gate in self.gates() {
             let wakers = gate.queue().everybody();
             wake(wakers);
         }
@@ -195,13 +191,7 @@ impl Turnstile {
 
     /// The holds of this process whose guards were not released, lost ones too.
     pub(crate) fn holders(&self) -> Vec<Arc<Hold>> {
-        let gates: Vec<_> = self
-            .shared
-            .gates()
-            .values()
-            .map(|entry| Arc::clone(&entry.gate))
-            .collect();
-        gates
+        self.gates()
             .iter()
             .filter_map(|gate| gate.queue().holder())
             .collect()
@@ -209,31 +199,65 @@ impl Turnstile {
 
     /// A key that somebody waits for, holds or releases.
     pub(crate) fn some_key(&self) -> Option<StoredKey> {
-        self.shared.gates().keys().next().cloned()
+        let key = |part: &Arc<Part>| part.gates().iter().next().map(|gate| gate.0.key.clone());
+        self.parts.iter().find_map(key)
     }
 
     /// The number of keys that somebody waits for, holds or releases.
     pub(crate) fn len(&self) -> usize {
-        self.shared.gates().len()
+        self.parts.iter().map(|part| part.gates().len()).sum()
     }
 
-    /// Waits until nobody waits, holds or releases any more.
+    /// Waits until nobody waits, holds or releases any more; only after it was closed.
     pub(crate) async fn emptied(&self) {
         loop {
-            let emptied = self.shared.emptied.notified();
+            let emptied = self.emptied.notified();
             let mut emptied = std::pin::pin!(emptied);
             emptied.as_mut().enable();
-            if self.shared.gates().is_empty() {
+            if self.len() == 0 {
                 return;
             }
             emptied.await;
         }
     }
+
+    fn part(&self, key: &StoredKey) -> &Arc<Part> {
+        &self.parts[key.part_of(self.parts.len())]
+    }
+
+    /// Those that are in the table now, one part after the other.
+    fn gates(&self) -> Vec<Arc<Gate>> {
+        let mut all = Vec::new();
+        for part in &self.parts {
+            all.extend(part.gates().iter().map(|Entry(gate)| Arc::clone(gate)));
+        }
+        all
+    }
 }
 
-impl Shared {
-    fn gates(&self) -> MutexGuard<'_, HashMap<StoredKey, Entry>> {
+impl Part {
+    fn gates(&self) -> MutexGuard<'_, HashSet<Entry, Hashed>> {
         self.gates.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Hash for Entry {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.key.hash(state);
+    }
+}
+
+impl PartialEq for Entry {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.key == other.0.key
+    }
+}
+
+impl Eq for Entry {}
+
+impl Borrow<StoredKey> for Entry {
+    fn borrow(&self) -> &StoredKey {
+        &self.0.key
     }
 }
 
@@ -241,30 +265,23 @@ impl Visit {
     /// Takes a place at the end of the queue.
     pub(crate) fn queue(&self) -> Ticket<'_> {
         let mut queue = self.gate.queue();
-        let place = queue.next_place;
-        queue.next_place += 1;
-        let place = Arc::new(AtomicU64::new(place));
-        if queue.waiting.is_empty() {
-            queue.due = Moment::now().after(GRACE);
+        let place = queue.line().join();
+        Ticket {
+            visit: self,
+            id: place,
+            place: AtomicU64::new(place),
         }
-        let waiter = Waiter {
-            waker: None,
-            verdict: None,
-            overdue: false,
-            place: Arc::clone(&place),
-        };
-        queue.waiting.insert(place.load(Ordering::Relaxed), waiter);
-        Ticket { visit: self, place }
     }
 
     /// Looks without standing in the queue; `waker` is called when a late release is done.
     pub(crate) fn glance(&self, waker: &Waker) -> Glance {
         let mut queue = self.gate.queue();
-        match queue.occupied_until() {
+        match queue.occupied_until(Moment::now) {
             None => Glance::Free,
             Some(_) if matches!(queue.occupant, Some(Occupant::Leaving { .. })) => {
-                if !queue.bystanders.iter().any(|known| known.will_wake(waker)) {
-                    queue.bystanders.push(waker.clone());
+                let bystanders = &mut queue.line().bystanders;
+                if !bystanders.iter().any(|known| known.will_wake(waker)) {
+                    bystanders.push(waker.clone());
                 }
                 Glance::Leaving
             }
@@ -279,7 +296,7 @@ impl Visit {
             hold: Arc::downgrade(hold),
             id: hold.id,
         });
-        queue.due = Moment::NEVER;
+        queue.due(Moment::NEVER);
     }
 
     /// The lease of hold `id` is over: nobody of this process has the key any more.
@@ -295,7 +312,7 @@ impl Visit {
             matches!(&queue.occupant, Some(Occupant::Holder { id: held, .. }) if *held != id);
         if !other {
             queue.occupant = Some(Occupant::Leaving { id, until });
-            queue.due = Moment::NEVER;
+            queue.due(Moment::NEVER);
         }
         drop(queue);
         Leaving { visit: self, id }
@@ -304,11 +321,9 @@ impl Visit {
 
 impl Clone for Visit {
     fn clone(&self) -> Self {
-        if let Some(entry) = self.shared.gates().get_mut(&self.gate.key) {
-            entry.visits += 1;
-        }
+        // Not from zero: this one is there.
+        self.gate.visits.fetch_add(1, Ordering::Relaxed);
         Self {
-            shared: Arc::clone(&self.shared),
             gate: Arc::clone(&self.gate),
         }
     }
@@ -316,23 +331,29 @@ impl Clone for Visit {
 
 impl Drop for Visit {
     fn drop(&mut self) {
-        let mut gates = self.shared.gates();
-        let Some(entry) = gates.get_mut(&self.gate.key) else {
+        if self.gate.visits.fetch_sub(1, Ordering::AcqRel) != 1 {
             return;
-        };
-        entry.visits -= 1;
-        if entry.visits == 0 {
-            gates.remove(&self.gate.key);
-            // A peak of keys is no reason to keep its room for ever.
-            if gates.len() < gates.capacity() / 8 {
-                let room = 2 * gates.len() + 64;
-                gates.shrink_to(room);
-            }
         }
-        let emptied = gates.is_empty();
+        let part = &self.gate.part;
+        let mut gates = part.gates();
+        // Somebody may have come meanwhile, and may have left again and taken the gate with it.
+        let ours = gates
+            .get(&self.gate.key)
+            .is_some_and(|Entry(gate)| Arc::ptr_eq(gate, &self.gate));
+        if !ours || self.gate.visits.load(Ordering::Acquire) != 0 {
+            return;
+        }
+        let gone = gates.take(&self.gate.key);
+        // A peak of keys is no reason to keep its room for ever.
+        if gates.len() < gates.capacity() / 8 {
+            let room = 2 * gates.len() + 8;
+            gates.shrink_to(room);
+        }
+        let emptied = gates.is_empty() && part.closed.load(Ordering::Acquire);
         drop(gates);
+        drop(gone);
         if emptied {
-            self.shared.emptied.notify_waiters();
+            part.emptied.notify_waiters();
         }
     }
 }
@@ -340,14 +361,17 @@ impl Drop for Visit {
 impl Ticket<'_> {
     /// What this waiter has to do. `waker` is called when that may have changed.
     pub(crate) fn look(&self, waker: &Waker, chain: &Chain) -> Look {
-        if self.visit.shared.closed.load(Ordering::Acquire) {
+        if self.visit.gate.part.closed.load(Ordering::Acquire) {
             return Look::Refused(Error::ShutDown);
         }
         let now = Moment::now();
         let mut queue = self.visit.gate.queue();
         let mut wakers = Vec::new();
-        let place = self.place.load(Ordering::Relaxed);
-        let Some(waiter) = queue.waiting.get_mut(&place) else {
+        let occupied = queue.occupied_until(|| now);
+        let reentrant = queue.is_held_by(chain);
+        let leaving = matches!(queue.occupant, Some(Occupant::Leaving { .. }));
+        let line = queue.line();
+        let Some(waiter) = line.find(self) else {
             return Look::Wait(now.after(LOOK_UP));
         };
         if let Some(error) = waiter.verdict.take() {
@@ -363,41 +387,37 @@ impl Ticket<'_> {
         } else {
             waiter.waker.replace(waker.clone())
         };
-        if queue.is_held_by(chain) {
+        if reentrant {
             drop(queue);
             drop(replaced);
             return Look::Reentrant;
         }
-        let occupied = queue.occupied_until();
-        if occupied.is_none() && queue.due == Moment::NEVER {
+        if occupied.is_none() && line.due == Moment::NEVER {
             // The lease of the holder has ended while its guard is still kept.
-            queue.due = now.after(GRACE);
+            line.due = now.after(GRACE);
         }
-        if queue.head() != Some(place) && now >= queue.due {
-            wakers = queue.send_head_to_end(now);
+        if !line.is_head(self) && now >= line.due {
+            wakers = line.send_head_to_end(now);
         }
-        let look = if queue.head() == Some(place) {
+        let look = if line.is_head(self) {
             match occupied {
                 Some(until) => {
-                    queue.due = Moment::NEVER;
-                    match queue.occupant {
-                        Some(Occupant::Leaving { .. }) => Look::Leaving(until),
-                        _ => Look::Wait(until),
+                    line.due = Moment::NEVER;
+                    if leaving {
+                        Look::Leaving(until)
+                    } else {
+                        Look::Wait(until)
                     }
                 }
                 None => {
-                    queue.due = now.after(GRACE);
+                    line.due = now.after(GRACE);
                     Look::Turn
                 }
             }
         } else {
             // The nearer to the head, the earlier a waiter looks after it.
-            let before = queue
-                .head()
-                .map_or(0, |head| place.saturating_sub(head))
-                .min(queue.waiting.len() as u64);
-            let turns = u32::try_from(before.saturating_sub(1)).unwrap_or(u32::MAX);
-            let due = queue.due.after(GRACE.saturating_mul(turns));
+            let turns = u32::try_from(line.before(self).saturating_sub(1)).unwrap_or(u32::MAX);
+            let due = line.due.after(GRACE.saturating_mul(turns));
             Look::Wait(due.min(now.after(LOOK_UP)))
         };
         drop(queue);
@@ -409,23 +429,22 @@ impl Ticket<'_> {
     /// This waiter, if it is the head, has something to do by itself at `moment`, and is to be polled soon after.
     pub(crate) fn due(&self, moment: Moment) {
         let mut queue = self.visit.gate.queue();
-        if queue.head() == Some(self.place.load(Ordering::Relaxed)) {
-            queue.due = moment.after(GRACE);
+        if queue.line().is_head(self) {
+            queue.due(moment.after(GRACE));
         }
     }
 
-    /// This waiter asks the store, and has its answer by `until`.
+    /// This waiter asks the store at `now`, and has its answer by `until`.
     pub(crate) fn asks(&self, until: Moment) -> Asked<'_> {
-        static NEXT: AtomicU64 = AtomicU64::new(1);
-        let id = NEXT.fetch_add(1, Ordering::Relaxed);
-        let asking = Asking {
+        let mut queue = self.visit.gate.queue();
+        let line = queue.line();
+        let wakers = line.answered();
+        let id = line.next_call();
+        line.asking = Some(Asking {
             id,
             since: Moment::now(),
             until,
-        };
-        let mut queue = self.visit.gate.queue();
-        let wakers = queue.answered();
-        queue.asking = Some(asking);
+        });
         drop(queue);
         wake(wakers);
         Asked {
@@ -438,28 +457,21 @@ impl Ticket<'_> {
     /// whether the store answers at all is news for it too. It is woken when that is known.
     pub(crate) fn stays(&self, deadline: Moment) -> Option<Moment> {
         let mut queue = self.visit.gate.queue();
-        let asking = queue.asking.as_ref()?;
+        let line = queue.line();
+        let asking = line.asking.as_ref()?;
         if asking.since > deadline {
             return None;
         }
         // The one who asks needs its time to pass it on that there was none.
         let until = asking.until.after(GRACE * 4);
-        let place = self.place.load(Ordering::Relaxed);
-        queue.waiting.get_mut(&place)?.overdue = true;
+        line.find(self)?.overdue = true;
         Some(until)
     }
 
     /// The store failed: everybody who queued behind this waiter hears of it, and asks no more.
     pub(crate) fn fail_queue(&self, error: &Error) {
-        let place = self.place.load(Ordering::Relaxed);
         let mut queue = self.visit.gate.queue();
-        for (_, waiter) in queue
-            .waiting
-            .iter_mut()
-            .filter(|(other, _)| **other != place)
-        {
-            waiter.verdict = Some(error.clone());
-        }
+        queue.line().fail_others(self, error);
         let wakers = queue.everybody();
         drop(queue);
         wake(wakers);
@@ -470,8 +482,9 @@ impl Drop for Asked<'_> {
     fn drop(&mut self) {
         let mut queue = self.visit.gate.queue();
         let ours = |asking: &mut Asking| asking.id == self.id;
-        let wakers = match queue.asking.take_if(ours) {
-            Some(_) => queue.answered(),
+        let line = queue.line();
+        let wakers = match line.asking.take_if(ours) {
+            Some(_) => line.answered(),
             None => Vec::new(),
         };
         drop(queue);
@@ -482,22 +495,23 @@ impl Drop for Asked<'_> {
 impl Drop for Ticket<'_> {
     fn drop(&mut self) {
         let mut queue = self.visit.gate.queue();
-        let place = self.place.load(Ordering::Relaxed);
-        let was_head = queue.head() == Some(place);
         let granted = matches!(queue.occupant, Some(Occupant::Holder { .. }));
+        let line = queue.line();
+        let was_head = line.is_head(self);
         if Bug::HeadLostOnCancel.is_loose() && was_head && !granted {
-            queue.due = Moment::NEVER;
+            line.due = Moment::NEVER;
             return;
         }
         // Its waker may run foreign code when it is dropped: outside of the lock.
-        let gone = queue.waiting.remove(&place);
+        let gone = line.leave(self);
         let wakers = if was_head {
-            queue.next_turn(Moment::now())
+            line.next_turn(Moment::now())
         } else {
             Vec::new()
         };
+        let idle = queue.without_idle_line();
         drop(queue);
-        drop(gone);
+        drop((gone, idle));
         wake(wakers);
     }
 }
@@ -509,20 +523,35 @@ impl Drop for Leaving {
 }
 
 impl Gate {
+    /// With the first visit.
+    fn new(key: &StoredKey, part: &Arc<Part>) -> Arc<Self> {
+        Arc::new(Self {
+            key: key.clone(),
+            part: Arc::clone(part),
+            visits: AtomicUsize::new(1),
+            queue: Mutex::default(),
+        })
+    }
+
     fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Queue {
-    fn new() -> Self {
-        Self {
-            waiting: BTreeMap::new(),
-            next_place: 0,
-            occupant: None,
-            due: Moment::NEVER,
-            bystanders: Vec::new(),
-            asking: None,
+    fn line(&mut self) -> &mut Line {
+        self.line.get_or_insert_default()
+    }
+
+    /// The line, to be dropped outside of the lock, if nobody stands in it any more.
+    fn without_idle_line(&mut self) -> Option<Box<Line>> {
+        self.line.take_if(|line| line.is_idle())
+    }
+
+    /// When the head must have been polled.
+    fn due(&mut self, due: Moment) {
+        if let Some(line) = &mut self.line {
+            line.due = due;
         }
     }
 
@@ -533,23 +562,19 @@ impl Queue {
         }
     }
 
-    fn head(&self) -> Option<u64> {
-        self.waiting.keys().next().copied()
-    }
-
-    /// Until when somebody of this process has the key; `None` if nobody has it now.
-    fn occupied_until(&self) -> Option<Moment> {
+    /// Until when somebody of this process has the key; `None` if nobody has it `now`.
+    fn occupied_until(&self, now: impl FnOnce() -> Moment) -> Option<Moment> {
         let until = match self.occupant.as_ref()? {
             Occupant::Holder { hold, .. } => hold.upgrade()?.deadline()?,
             Occupant::Leaving { until, .. } => *until,
         };
-        (!until.has_passed()).then_some(until)
+        (now() < until).then_some(until)
     }
 
     fn is_held_by(&self, chain: &Chain) -> bool {
         let holder =
             matches!(&self.occupant, Some(Occupant::Holder { id, .. }) if chain.contains(*id));
-        holder && self.occupied_until().is_some()
+        holder && self.occupied_until(Moment::now).is_some()
     }
 
     fn vacate(&mut self, leaving: u64) -> Vec<Waker> {
@@ -562,58 +587,59 @@ impl Queue {
             return Vec::new();
         }
         self.occupant = None;
-        let mut wakers = self.next_turn(Moment::now());
-        wakers.append(&mut self.bystanders);
-        wakers
-    }
-
-    /// Gives the head its time, and returns whom to wake.
-    fn next_turn(&mut self, now: Moment) -> Vec<Waker> {
-        self.due = now.after(GRACE);
-        self.waiting
-            .values()
-            .take(WOKEN)
-            .filter_map(|waiter| waiter.waker.clone())
-            .collect()
-    }
-
-    fn send_head_to_end(&mut self, now: Moment) -> Vec<Waker> {
-        if Bug::HeadLostOnCancel.is_loose() {
+        let Some(line) = &mut self.line else {
             return Vec::new();
-        }
-        if let Some((_, waiter)) = self.waiting.pop_first() {
-            let place = self.next_place;
-            self.next_place += 1;
-            waiter.place.store(place, Ordering::Relaxed);
-            self.waiting.insert(place, waiter);
-        }
-        self.next_turn(now)
-    }
-
-    /// Those who have stayed for the answer to a call.
-    fn answered(&mut self) -> Vec<Waker> {
-        self.waiting
-            .values_mut()
-            .filter_map(|waiter| {
-                let overdue = std::mem::take(&mut waiter.overdue);
-                overdue.then(|| waiter.waker.clone()).flatten()
-            })
-            .collect()
+        };
+        let mut wakers = line.next_turn(Moment::now());
+        wakers.append(&mut line.bystanders);
+        wakers
     }
 
     fn everybody(&mut self) -> Vec<Waker> {
-        let mut wakers: Vec<Waker> = self
-            .waiting
-            .values()
-            .filter_map(|waiter| waiter.waker.clone())
-            .collect();
-        wakers.append(&mut self.bystanders);
-        wakers
+        self.line
+            .as_mut()
+            .map_or_else(Vec::new, |line| line.everybody())
     }
 }
 
 fn wake(wakers: Vec<Waker>) {
     for waker in wakers {
         waker.wake();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gate_stays_while_it_is_visited_and_no_longer() -> Result<(), Error> {
+        let turnstile = Turnstile::default();
+        let keys: Vec<_> = ('a'..='e')
+            .map(|key| StoredKey::new("", &key.to_string()))
+            .collect::<Result<_, _>>()?;
+        let held = turnstile.enter(&keys[0])?;
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    for key in keys.iter().cycle().take(20_000) {
+                        let Ok(visit) = turnstile.enter(key) else {
+                            panic!("it is open")
+                        };
+                        let other = visit.clone();
+                        drop(visit);
+                        // Whoever is at a gate is at the one that the others find.
+                        let found = turnstile.enter(key);
+                        assert!(found.is_ok_and(|found| Arc::ptr_eq(&found.gate, &other.gate)));
+                    }
+                });
+            }
+        });
+        assert_eq!(turnstile.len(), 1);
+        drop(held);
+        assert_eq!(turnstile.len(), 0);
+        turnstile.close();
+        assert!(turnstile.enter(&keys[0]).is_err());
+        Ok(())
     }
 }

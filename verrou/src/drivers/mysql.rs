@@ -22,8 +22,8 @@ use crate::drivers::sql::{self, Lookout, Table};
 use crate::error::Error;
 use crate::store::{
     AcquireRequest, Acquired, AdoptRequest, Adopted, Capabilities, Doubt, ForceReleaseRequest,
-    Holding, InspectRequest, ListRequest, Listed, LockStore, Page, ReleaseRequest, RenewRequest,
-    Reply, Sent, StoreError, StoredKey, Watch,
+    Holding, InspectRequest, ListRequest, Listed, LockStore, Page, PassRequest, Passed,
+    ReleaseRequest, RenewRequest, Reply, Sent, StoreError, StoredKey, Watch,
 };
 
 const DRIVER: &str = "mysql";
@@ -248,6 +248,17 @@ impl LockStore for MySqlStore {
         Ok(reply(done))
     }
 
+    async fn pass(&self, request: PassRequest) -> Result<Passed, StoreError> {
+        let answer = self.inner.call(&request.sent, |s| s.pass(&request)).await?;
+        if answer.found == 0 {
+            return Ok(Passed::NotHeld);
+        }
+        let token = i64::try_from(answer.last_id).unwrap_or(0);
+        Ok(Passed::Granted {
+            token: sql::token(token)?,
+        })
+    }
+
     async fn inspect(&self, request: InspectRequest) -> Result<Option<Holding>, StoreError> {
         let answer = self
             .inner
@@ -313,7 +324,7 @@ impl LockStore for MySqlStore {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities::new(DRIVER).watch().list()
+        Capabilities::new(DRIVER).watch().list().pass()
     }
 
     fn doubts(&self) -> Vec<Doubt> {

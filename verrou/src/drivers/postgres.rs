@@ -23,8 +23,8 @@ use crate::drivers::sql::{self, Table};
 use crate::error::{Error, Outcome};
 use crate::store::{
     AcquireRequest, Acquired, AdoptRequest, Adopted, Capabilities, Doubt, ForceReleaseRequest,
-    Holding, InspectRequest, ListRequest, Listed, LockStore, Page, ReleaseRequest, RenewRequest,
-    Reply, Sent, StoreError, StoredKey, Watch,
+    Holding, InspectRequest, ListRequest, Listed, LockStore, Page, PassRequest, Passed,
+    ReleaseRequest, RenewRequest, Reply, Sent, StoreError, StoredKey, Watch,
 };
 
 const DRIVER: &str = "postgres";
@@ -245,6 +245,17 @@ impl LockStore for PostgresStore {
         }
     }
 
+    async fn pass(&self, request: PassRequest) -> Result<Passed, StoreError> {
+        let statement = self.inner.statements.pass(&request);
+        let (answer, _) = self.inner.call(&[&request.sent], statement).await?;
+        match answer.rows.first() {
+            Some(row) => Ok(Passed::Granted {
+                token: sql::token(column(row, 0)?)?,
+            }),
+            None => Ok(Passed::NotHeld),
+        }
+    }
+
     async fn inspect(&self, request: InspectRequest) -> Result<Option<Holding>, StoreError> {
         let statement = self.inner.statements.inspect(&request.key);
         let (answer, _) = self.inner.call(&[&request.sent], statement).await?;
@@ -306,7 +317,7 @@ impl LockStore for PostgresStore {
     }
 
     fn capabilities(&self) -> Capabilities {
-        let capabilities = Capabilities::new(DRIVER).list();
+        let capabilities = Capabilities::new(DRIVER).list().pass();
         match self.inner.watcher {
             Some(_) => capabilities.watch(),
             None => capabilities,

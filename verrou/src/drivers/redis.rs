@@ -30,7 +30,8 @@ use crate::error::{Error, Outcome};
 use crate::store::{
     AcquireRequest, Acquired, AdoptRequest, Adopted, Capabilities, Cursor, Doubt,
     ForceReleaseRequest, Holding, InspectRequest, ListRequest, Listed, LockStore, Page,
-    ReleaseRequest, RenewRequest, Reply, Sent, StoreError, StoredKey, Watch, all,
+    PassRequest, Passed, ReleaseRequest, RenewRequest, Reply, Sent, StoreError, StoredKey, Watch,
+    all,
 };
 
 const DRIVER: &str = "redis";
@@ -199,6 +200,15 @@ impl LockStore for RedisStore {
         }
     }
 
+    async fn pass(&self, request: PassRequest) -> Result<Passed, StoreError> {
+        let inner = &*self.inner;
+        let call = inner.names.pass(&request);
+        match acquired(&inner.call(&request.sent, &call, PATIENCE).await?)? {
+            Acquired::Granted { token } => Ok(Passed::Granted { token }),
+            Acquired::Held { .. } => Ok(Passed::NotHeld),
+        }
+    }
+
     async fn inspect(&self, request: InspectRequest) -> Result<Option<Holding>, StoreError> {
         let inner = &*self.inner;
         let call = inner.names.inspect(&request.key);
@@ -294,7 +304,7 @@ impl LockStore for RedisStore {
     }
 
     fn capabilities(&self) -> Capabilities {
-        let mut capabilities = Capabilities::new(DRIVER);
+        let mut capabilities = Capabilities::new(DRIVER).pass();
         if self.inner.wakes {
             capabilities = capabilities.watch();
         }

@@ -24,8 +24,8 @@ use crate::drivers::sql::{self, Lookout, Table};
 use crate::error::Error;
 use crate::store::{
     AcquireRequest, Acquired, AdoptRequest, Adopted, Capabilities, ForceReleaseRequest, Holding,
-    InspectRequest, ListRequest, Listed, LockStore, Page, ReleaseRequest, RenewRequest, Reply,
-    Sent, StoreError, StoredKey, Watch,
+    InspectRequest, ListRequest, Listed, LockStore, Page, PassRequest, Passed, ReleaseRequest,
+    RenewRequest, Reply, Sent, StoreError, StoredKey, Watch,
 };
 
 const DRIVER: &str = "sqlite";
@@ -47,7 +47,7 @@ const PURGE_STEP: i64 = 500;
 ///
 /// # Statements
 /// One autocommit statement for each operation, by the primary key: an upsert with `RETURNING` takes a key (and a `SELECT`
-/// looks who has it, if it is held), an `UPDATE` renews, hands over or frees it. Released rows stay, for they keep the
+/// looks who has it, if it is held), an `UPDATE` renews, hands over, passes on or frees it. Released rows stay, for they keep the
 /// token; [`purge`](SqliteStore::purge) removes those that nobody has used for long. The file is switched to write-ahead
 /// logging with `synchronous = NORMAL`; a pool of the user's stays as it is. `SQLITE_BUSY` is waited for inside the call:
 /// give a pool a `busy_timeout` (sqlx's default is 5 s), for without one this waiting is a busy loop. Waiters in other
@@ -241,6 +241,19 @@ impl LockStore for SqliteStore {
         Ok(reply(done))
     }
 
+    async fn pass(&self, request: PassRequest) -> Result<Passed, StoreError> {
+        let answer = self
+            .inner
+            .call(&request.sent, |s, boot, now| s.pass(&request, boot, now))
+            .await?;
+        match answer.rows.first() {
+            Some(row) => Ok(Passed::Granted {
+                token: sql::token(column(row, 0)?)?,
+            }),
+            None => Ok(Passed::NotHeld),
+        }
+    }
+
     async fn inspect(&self, request: InspectRequest) -> Result<Option<Holding>, StoreError> {
         let inner = &*self.inner;
         let mut connection = inner.checkout().await?;
@@ -311,7 +324,7 @@ impl LockStore for SqliteStore {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities::new(DRIVER).watch().list()
+        Capabilities::new(DRIVER).watch().list().pass()
     }
 
     fn for_keeper(&self) -> Option<Self> {

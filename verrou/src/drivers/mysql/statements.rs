@@ -9,8 +9,8 @@ use sqlx::{AssertSqlSafe, SqlSafeStr as _, SqlStr};
 use super::connections::Query;
 use crate::drivers::sql::{Table, key_range, micros};
 use crate::store::{
-    AcquireRequest, AdoptRequest, ForceReleaseRequest, ListRequest, ReleaseRequest, RenewRequest,
-    StoredKey,
+    AcquireRequest, AdoptRequest, ForceReleaseRequest, ListRequest, PassRequest, ReleaseRequest,
+    RenewRequest, StoredKey,
 };
 
 /// The server's clock in microseconds of UTC. It stands still during a statement, so each judges by one moment, and it is
@@ -53,6 +53,7 @@ pub(super) struct Statements {
     inspect: SqlStr,
     renew: SqlStr,
     adopt: SqlStr,
+    pass: SqlStr,
     release: SqlStr,
     force_release: SqlStr,
     list: SqlStr,
@@ -99,6 +100,16 @@ impl Statements {
             adopt: sql(format!(
                 "UPDATE {t} SET `owner` = ?, `holder` = ?, `token` = LAST_INSERT_ID(`token`), \
                  `expiry` = GREATEST(`expiry`, {NOW} + CAST(? AS SIGNED)) \
+                 WHERE `key` = ? AND `owner` IN (?, ?) AND `expiry` > {NOW}"
+            )),
+            // The owner comes last: what is before it still sees whose the key was.
+            pass: sql(format!(
+                "UPDATE {t} SET \
+                 `holder` = IF(`owner` = ?, `holder`, ?), \
+                 `token` = LAST_INSERT_ID(IF(`owner` = ?, `token`, GREATEST(`token` + 1, {NOW}))), \
+                 `granted` = IF(`owner` = ?, `granted`, {NOW}), \
+                 `expiry` = GREATEST(IF(`owner` = ?, `expiry`, 0), {NOW} + CAST(? AS SIGNED)), \
+                 `owner` = ? \
                  WHERE `key` = ? AND `owner` IN (?, ?) AND `expiry` > {NOW}"
             )),
             release: sql(format!(
@@ -236,6 +247,21 @@ impl Statements {
             .bind(bytes(&request.key))
             .bind(request.from.as_bytes().to_vec())
             .bind(request.owner.as_bytes().to_vec())
+    }
+
+    pub(super) fn pass(&self, request: &PassRequest) -> Query {
+        let owner = request.owner.as_bytes().to_vec();
+        sqlx::query(self.pass.clone())
+            .bind(owner.clone())
+            .bind(request.holder.as_bytes().to_vec())
+            .bind(owner.clone())
+            .bind(owner.clone())
+            .bind(owner.clone())
+            .bind(micros(request.ttl))
+            .bind(owner.clone())
+            .bind(bytes(&request.key))
+            .bind(request.from.as_bytes().to_vec())
+            .bind(owner)
     }
 
     pub(super) fn release(&self, request: &ReleaseRequest) -> Query {

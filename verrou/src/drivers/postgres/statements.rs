@@ -11,8 +11,8 @@ use sqlx::{AssertSqlSafe, SqlSafeStr as _, SqlStr};
 
 use crate::drivers::sql::{Table, key_range, micros};
 use crate::store::{
-    AcquireRequest, AdoptRequest, ForceReleaseRequest, ListRequest, Owner, ReleaseRequest,
-    RenewRequest, StoredKey,
+    AcquireRequest, AdoptRequest, ForceReleaseRequest, ListRequest, Owner, PassRequest,
+    ReleaseRequest, RenewRequest, StoredKey,
 };
 
 /// The server's clock in microseconds of UTC, at the moment when it is evaluated: never `now()`, which stands still while
@@ -168,6 +168,7 @@ pub(super) struct Statements {
     renew: SqlStr,
     renew_many: SqlStr,
     adopt: SqlStr,
+    pass: SqlStr,
     release: SqlStr,
     force_release: SqlStr,
     inspect: SqlStr,
@@ -236,6 +237,18 @@ impl Statements {
                  expiry = greatest(expiry, {NOW} + $5::bigint) \
                  WHERE key = $1::bytea AND owner IN ($2::bytea, $3::bytea) AND expiry > {NOW} \
                  RETURNING token"
+            )),
+            pass: sql(format!(
+                "UPDATE {t} AS l SET (owner, holder, token, granted, expiry) = (\
+                 SELECT $3::bytea, \
+                 CASE WHEN s.own THEN l.holder ELSE $4::bytea END, \
+                 CASE WHEN s.own THEN l.token ELSE greatest(l.token + 1, s.now) END, \
+                 CASE WHEN s.own THEN l.granted ELSE s.now END, \
+                 CASE WHEN s.own THEN greatest(l.expiry, s.now + $5::bigint) ELSE s.now + $5::bigint END \
+                 FROM (SELECT c.now, l.owner = $3::bytea AS own \
+                 FROM (SELECT {NOW} AS now OFFSET 0) AS c OFFSET 0) AS s) \
+                 WHERE key = $1::bytea AND owner IN ($2::bytea, $3::bytea) AND expiry > {NOW} \
+                 RETURNING l.token"
             )),
             release: sql(format!(
                 "UPDATE {t} AS l SET owner = NULL, holder = ''::bytea, \
@@ -341,6 +354,16 @@ impl Statements {
     /// Answers the token.
     pub(super) fn adopt(&self, request: &AdoptRequest) -> Statement {
         Statement::new(&self.adopt)
+            .key(&request.key)
+            .owner(request.from)
+            .owner(request.owner)
+            .bytes(request.holder.as_bytes())
+            .number(micros(request.ttl))
+    }
+
+    /// Answers the token.
+    pub(super) fn pass(&self, request: &PassRequest) -> Statement {
+        Statement::new(&self.pass)
             .key(&request.key)
             .owner(request.from)
             .owner(request.owner)

@@ -1,5 +1,6 @@
--- KEYS: lock, fence, waiters. ARGV: owner, ttl, ttl and grace (both ms), holder, how long a waiter is known (ms).
--- Answers {1, token}; {0, ms left} if another holds it; {-1} if the tokens are used up.
+-- KEYS: lock, fence, waiters. ARGV: owner, ttl, ttl and grace (both ms), holder, how long a waiter is known (ms); and to pass
+-- the key on, the owner that must hold it.
+-- Answers {1, token}; {0, ms left} if another holds it, or nobody who could pass it on; {-1} if the tokens are used up.
 local lock = redis.call('GET', KEYS[1])
 if lock then
   local left = redis.call('PTTL', KEYS[1])
@@ -12,9 +13,14 @@ if lock then
     end
     return {1, string.match(lock, '^%d+', 18)}
   end
-  -- A full memory is no reason not to say that the key is held.
-  redis.pcall('SET', KEYS[3], '', 'PX', ARGV[5])
-  return {0, left}
+  if not ARGV[6] then
+    -- A full memory is no reason not to say that the key is held.
+    redis.pcall('SET', KEYS[3], '', 'PX', ARGV[5])
+    return {0, left}
+  end
+end
+if ARGV[6] and (not lock or string.sub(lock, 1, 17) ~= ARGV[6]) then
+  return {0, 0}
 end
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])

@@ -6,7 +6,9 @@ use std::time::Duration;
 use redis::Cmd;
 
 use crate::error::Error;
-use crate::store::{AcquireRequest, AdoptRequest, Owner, ReleaseRequest, RenewRequest, StoredKey};
+use crate::store::{
+    AcquireRequest, AdoptRequest, Owner, PassRequest, ReleaseRequest, RenewRequest, StoredKey,
+};
 
 /// In how many channels the wake-ups of a store are divided.
 pub(super) const CHANNELS: u32 = 16;
@@ -144,6 +146,22 @@ impl Names {
                 millis(request.ttl),
                 millis(request.ttl + self.grace),
                 request.holder.as_bytes().to_vec(),
+            ],
+        }
+    }
+
+    /// An acquire that takes the key from `request.from`, and from nobody else.
+    pub(super) fn pass(&self, request: &PassRequest) -> Call {
+        Call {
+            script: &ACQUIRE,
+            keys: self.keys(&request.key, &["lock", "fence", "waiters"]),
+            arguments: vec![
+                proof(&request.owner),
+                millis(request.ttl),
+                millis(request.ttl + self.grace),
+                request.holder.as_bytes().to_vec(),
+                millis(WAITER_KNOWN),
+                proof(&request.from),
             ],
         }
     }

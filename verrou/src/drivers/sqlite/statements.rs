@@ -8,8 +8,8 @@ use super::connections::Query;
 use crate::drivers::sql::{Table, key_range, micros, wall_micros};
 use crate::sabotage::Bug;
 use crate::store::{
-    AcquireRequest, AdoptRequest, ForceReleaseRequest, ListRequest, ReleaseRequest, RenewRequest,
-    StoredKey,
+    AcquireRequest, AdoptRequest, ForceReleaseRequest, ListRequest, PassRequest, ReleaseRequest,
+    RenewRequest, StoredKey,
 };
 
 /// The clocks at one moment, read by the client right before the statement is sent.
@@ -71,6 +71,7 @@ pub(super) struct Statements {
     renew: SqlStr,
     adopt: SqlStr,
     release: SqlStr,
+    pass: SqlStr,
     force_release: SqlStr,
     list: SqlStr,
 }
@@ -119,6 +120,16 @@ impl Statements {
             release: sql(format!(
                 "UPDATE {t} SET owner = NULL, holder = '', expiry = ?5 \
                  WHERE key = ?1 AND owner = ?2 AND boot = ?3 AND expiry > ?4"
+            )),
+            // A repetition finds its own owner. A key that has had its last token is refused by the table, which is strict.
+            pass: sql(format!(
+                "UPDATE {t} SET owner = ?6, \
+                 holder = CASE WHEN owner = ?6 THEN holder ELSE ?7 END, \
+                 token = CASE WHEN owner = ?6 THEN token ELSE max(token + 1, ?8) END, \
+                 granted = CASE WHEN owner = ?6 THEN granted ELSE ?4 END, \
+                 expiry = CASE WHEN owner = ?6 THEN max(expiry, ?5) ELSE ?5 END \
+                 WHERE key = ?1 AND owner IN (?2, ?6) AND boot = ?3 AND expiry > ?4 \
+                 RETURNING token"
             )),
             force_release: sql(format!(
                 "UPDATE {t} SET owner = NULL, holder = '', expiry = 0 \
@@ -231,6 +242,18 @@ impl Statements {
             .bind(boot.to_string())
             .bind(now.lease)
             .bind(until)
+    }
+
+    pub(super) fn pass(&self, request: &PassRequest, boot: &Arc<str>, now: Now) -> Query {
+        sqlx::query(self.pass.clone())
+            .bind(bytes(&request.key))
+            .bind(request.from.as_bytes().to_vec())
+            .bind(boot.to_string())
+            .bind(now.lease)
+            .bind(now.lease.saturating_add(micros(request.ttl)))
+            .bind(request.owner.as_bytes().to_vec())
+            .bind(request.holder.to_string())
+            .bind(now.wall.max(1))
     }
 
     pub(super) fn force_release(

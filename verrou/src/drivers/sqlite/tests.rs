@@ -253,6 +253,11 @@ async fn tokens_that_are_used_up_are_an_error() -> Tested {
         store.acquire(acquire(&key, other)).await?,
         Acquired::Held { .. }
     ));
+    let pass = PassRequest::new(key.clone(), me, other, TTL);
+    let Err(error) = store.pass(pass).await else {
+        return Err("passed on".into());
+    };
+    assert_eq!(error.outcome(), Outcome::NotApplied);
     store.release(ReleaseRequest::new(key.clone(), me)).await?;
     let Err(error) = store.acquire(acquire(&key, other)).await else {
         return Err("granted".into());
