@@ -1,4 +1,4 @@
-//! Pages: what is promised, how a token protects a resource, which driver to choose, how keys are made, how to test, what can be observed, how to write a driver, why things are as they are.
+//! Pages: what is promised, how a token protects a resource, which driver to choose, how keys are made, how to test, what can be observed, how to operate, how to write a driver, why things are as they are.
 
 #[doc = include_str!("docs/guarantees.md")]
 pub mod guarantees {}
@@ -19,6 +19,9 @@ pub mod testing {}
 
 #[doc = include_str!("docs/observing.md")]
 pub mod observing {}
+
+#[doc = include_str!("docs/operating.md")]
+pub mod operating {}
 
 #[doc = include_str!("docs/writing_a_driver.md")]
 #[cfg(any(feature = "testkit", not(doctest)))]
@@ -70,4 +73,10 @@ pub mod decisions {
 
     #[doc = include_str!("docs/decisions/0024-a-mistake-in-a-key-is-drawn.md")]
     pub mod d0024_a_mistake_in_a_key_is_drawn {}
+
+    #[doc = include_str!("docs/decisions/0025-a-command-becomes-itself.md")]
+    pub mod d0025_a_command_becomes_itself {}
+
+    #[doc = include_str!("docs/decisions/0026-a-listing-goes-in-pages.md")]
+    pub mod d0026_a_listing_goes_in_pages {}
 }
