@@ -5,6 +5,7 @@
 pub mod clock_shim;
 mod cycling;
 pub mod dropping;
+pub mod example;
 pub mod handover;
 pub mod history;
 #[cfg(target_os = "linux")]

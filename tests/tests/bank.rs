@@ -5,29 +5,17 @@
 use std::process::Stdio;
 use std::time::Duration;
 
+use tests::example;
 use tests::servers::{self, is_skipped};
 use tokio::process::Command;
 
-/// Long enough to build the example on a slow machine.
+/// Long enough for the whole bank on a slow machine.
 const DEADLINE: Duration = Duration::from_secs(600);
 
 /// Runs the example; its exit code, and all that it wrote.
 async fn transfer(arguments: &[&str]) -> (Option<i32>, String) {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let output = Command::new(cargo)
-        .args([
-            "run",
-            "-q",
-            "-p",
-            "examples",
-            "--features",
-            "servers",
-            "--example",
-            "transfer",
-            "--",
-        ])
+    let output = Command::new(example::built("transfer").await)
         .args(arguments)
-        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
         .stdin(Stdio::null())
         .kill_on_drop(true)
         .output();

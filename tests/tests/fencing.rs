@@ -7,22 +7,18 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use sqlx::AssertSqlSafe;
-use tests::Folder;
 use tests::servers::is_skipped;
 use tests::servers::mariadb::{self, MariaDb};
 use tests::servers::postgres::PostgresServer;
+use tests::{Folder, example};
 use tokio::process::Command;
 
-/// Long enough to build the example on a slow machine.
+/// Long enough for the example on a slow machine.
 const DEADLINE: Duration = Duration::from_secs(600);
 
 #[tokio::test]
 async fn the_example_shows_the_write_of_a_paused_holder_rejected() {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let output = Command::new(cargo)
-        .args(["run", "-q", "-p", "examples", "--features", "servers"])
-        .args(["--example", "fencing"])
-        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+    let output = Command::new(example::built("fencing").await)
         .stdin(Stdio::null())
         .kill_on_drop(true)
         .output();

@@ -3,13 +3,16 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 
+#[path = "observed/spans.rs"]
+mod spans;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{Debug, Write as _};
 use std::sync::{Arc, Mutex, Once};
 use std::time::Duration;
 
 use metrics::{
-    Counter, CounterFn, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder,
+    Counter, CounterFn, Gauge, GaugeFn, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder,
     SharedString, Unit,
 };
 use tests::{Folder, eventually, secrets, soon};
@@ -23,43 +26,53 @@ use verrou::{Error, LockFactory, LockOptions, SerializedLock, Verrou, Wait};
 
 const MS: Duration = Duration::from_millis(1);
 
-static COUNTED: Mutex<BTreeMap<Series, u64>> = Mutex::new(BTreeMap::new());
+/// What each series says: the sum of a counter, the value of a gauge, how many values a histogram has.
+static COUNTED: Mutex<BTreeMap<Series, i64>> = Mutex::new(BTreeMap::new());
 
-/// A time series: name, store, label.
-type Series = (String, String, String);
+/// A time series: its name, and its labels.
+type Series = (String, BTreeMap<String, String>);
 
 struct Counting;
 
-/// Counts the increments of a counter, or the values of a histogram.
 struct One(Series);
 
 impl One {
     fn of(key: &Key) -> Arc<Self> {
-        let label = |name: &str| {
-            let found = key.labels().find(|label| label.key() == name);
-            found.map_or_else(String::new, |label| label.value().to_owned())
-        };
-        let names: BTreeSet<_> = key.labels().map(metrics::Label::key).collect();
-        assert_eq!(names, BTreeSet::from(["label", "store"]), "{key}");
-        Arc::new(Self((
-            key.name().to_owned(),
-            label("store"),
-            label("label"),
-        )))
+        let labels = key.labels();
+        let labels = labels.map(|label| (label.key().to_owned(), label.value().to_owned()));
+        let series = (key.name().to_owned(), labels.collect());
+        COUNTED.lock().unwrap().entry(series.clone()).or_default();
+        Arc::new(Self(series))
     }
 
-    fn add(&self, value: u64) {
+    fn add(&self, value: i64) {
         *COUNTED.lock().unwrap().entry(self.0.clone()).or_default() += value;
     }
 }
 
 impl CounterFn for One {
     fn increment(&self, value: u64) {
-        self.add(value);
+        self.add(i64::try_from(value).unwrap());
     }
 
     fn absolute(&self, _: u64) {
         panic!("a counter of verrou counts");
+    }
+}
+
+impl GaugeFn for One {
+    fn increment(&self, value: f64) {
+        assert_eq!(value.to_bits(), 1f64.to_bits());
+        self.add(1);
+    }
+
+    fn decrement(&self, value: f64) {
+        assert_eq!(value.to_bits(), 1f64.to_bits());
+        self.add(-1);
+    }
+
+    fn set(&self, _: f64) {
+        panic!("several instances may share a gauge");
     }
 }
 
@@ -71,16 +84,23 @@ impl HistogramFn for One {
 }
 
 impl Recorder for Counting {
-    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_counter(&self, name: KeyName, _: Option<Unit>, _: SharedString) {
+        assert!(name.as_str().ends_with("_total"), "{name:?}");
+    }
+
     fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn describe_histogram(&self, name: KeyName, unit: Option<Unit>, _: SharedString) {
+        assert!(name.as_str().ends_with("_seconds"), "{name:?}");
+        assert_eq!(unit, Some(Unit::Seconds));
+    }
 
     fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
         Counter::from_arc(One::of(key))
     }
 
     fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
-        panic!("verrou has no gauge: {key}");
+        Gauge::from_arc(One::of(key))
     }
 
     fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
@@ -107,14 +127,24 @@ fn warnings(key: &str) -> Vec<String> {
     of_key.map(|seen| seen.text.clone()).collect()
 }
 
-fn counted(name: &str, store: &str, label: &str) -> u64 {
-    let series = (name.to_owned(), store.to_owned(), label.to_owned());
-    COUNTED
-        .lock()
-        .unwrap()
-        .get(&series)
-        .copied()
-        .unwrap_or_default()
+/// The series of `name` and `store`, and what they say.
+fn series(name: &str, store: &str) -> BTreeMap<BTreeMap<String, String>, i64> {
+    let counted = COUNTED.lock().unwrap();
+    let of_store = counted
+        .iter()
+        .filter(|((known, labels), _)| known == name && labels["store"] == store);
+    of_store
+        .map(|((_, labels), value)| (labels.clone(), *value))
+        .collect()
+}
+
+/// The sum of the series of `name` and `store`, of this value of their third label.
+fn counted(name: &str, store: &str, value: &str) -> i64 {
+    let series = series(name, store);
+    let of_value = series
+        .iter()
+        .filter(|(labels, _)| value.is_empty() || labels.values().any(|label| label == value));
+    of_value.map(|(_, value)| value).sum()
 }
 
 fn faulty(name: &str) -> (Verrou, FaultStore<MemoryStore>, MemoryStore) {
@@ -146,10 +176,7 @@ async fn a_failed_release_after_a_body_that_ended_is_one_warning() {
         warnings[0].contains("cause=refused by a fault of the test"),
         "{warnings:?}"
     );
-    assert_eq!(
-        counted("verrou_release_failures_total", "release", "a-label"),
-        1
-    );
+    assert_eq!(counted("verrou_late_releases_total", "release", "done"), 1);
 }
 
 #[tokio::test]
@@ -170,70 +197,241 @@ async fn a_loss_is_one_warning() {
         "{warnings:?}"
     );
     assert_eq!(counted("verrou_lost_total", "loss", "a-label"), 1);
+    assert_eq!(counted("verrou_doubts_total", "loss", "lease_lost"), 1);
 }
 
 #[tokio::test]
 async fn counters_count_what_their_names_say() {
     let (verrou, store, memory) = faulty("counted");
-    let count = |name: &str| counted(name, "counted", "a-label");
+    let count = |name: &str, value: &str| counted(name, "counted", value);
+    let acquires = |outcome: &str| count("verrou_acquires_total", outcome);
     let elsewhere = LockFactory::new(memory);
     let lock = verrou.create_lock("k");
 
     let guard = lock.acquire().await.unwrap();
     assert!(lock.try_acquire().await.unwrap().is_none());
-    assert_eq!(count("verrou_busy_total"), 1);
+    assert_eq!(acquires("busy"), 1);
     guard.release().await.unwrap();
-    assert_eq!(count("verrou_acquired_total"), 1);
-    assert_eq!(count("verrou_wait_seconds"), 1);
-    assert_eq!(count("verrou_held_seconds"), 1);
+    assert_eq!(acquires("granted"), 1);
+    assert_eq!(count("verrou_wait_seconds", ""), 1);
+    assert_eq!(count("verrou_hold_seconds", ""), 1);
 
     let other = elsewhere.create_lock("k").acquire().await.unwrap();
     let timeout = lock.clone().wait(Wait::For(5 * MS)).acquire().await;
     assert!(timeout.unwrap_err().is_busy());
+    assert_eq!(acquires("timeout"), 1);
+    assert_eq!(count("verrou_wait_seconds", ""), 2);
     let busy = lock.clone().wait(Wait::Never).acquire().await;
     assert!(busy.unwrap_err().is_busy());
-    assert_eq!(count("verrou_busy_total"), 3);
+    assert_eq!(acquires("busy"), 2);
     other.release().await.unwrap();
 
     // Nobody else had the key: these are no contention.
     let inner = lock.clone();
     let reentrant = lock.run(async |_| inner.acquire().await.map(drop)).await;
     assert!(matches!(reentrant, Ok(Err(Error::Reentrant { .. }))));
+    assert_eq!(acquires("refused"), 1);
     store.on(Op::Acquire).times(1).fail_before();
     assert!(lock.acquire().await.unwrap_err().is_store());
-    assert_eq!(count("verrou_store_errors_total"), 1);
+    assert_eq!(acquires("store_error"), 1);
 
     let guard = lock.clone().ttl(300 * MS).acquire().await.unwrap();
     store.on(Op::RenewMany).times(1).fail_before();
-    eventually("a renewal has failed", || {
-        count("verrou_renewal_failures_total") == 1
+    eventually("a renewal was late", || {
+        count("verrou_renewals_total", "failed") == 1
+            && count("verrou_renewals_total", "confirmed") >= 1
     })
     .await;
     guard.release().await.unwrap();
+    let serialized = lock.acquire().await.unwrap().into_serialized().unwrap();
+    drop(verrou.restore_lock(&serialized).await.unwrap());
+    assert_eq!(acquires("restored"), 1);
+    eventually("it is released", || {
+        count("verrou_late_releases_total", "done") == 1
+    })
+    .await;
     verrou.shutdown().await.unwrap();
     assert!(matches!(lock.acquire().await, Err(Error::ShutDown)));
-    assert_eq!(count("verrou_busy_total"), 3);
-    assert_eq!(count("verrou_acquired_total"), 3);
+    assert_eq!(acquires("refused"), 2);
+    assert_eq!(acquires("granted"), 4);
+    assert_eq!(acquires("busy"), 2);
+    let calls = |value: &str| count("verrou_store_call_seconds", value);
+    assert_eq!((calls("busy"), calls("adopt")), (2, 1));
+    assert!(calls("not_applied") >= 2, "{}", calls("not_applied"));
+    for (name, labels) in COUNTED.lock().unwrap().keys() {
+        let third = match name.as_str() {
+            "verrou_store_call_seconds" => vec!["operation", "outcome", "store"],
+            "verrou_doubts_total" => vec!["doubt", "store"],
+            "verrou_acquires_total" | "verrou_renewals_total" | "verrou_late_releases_total" => {
+                vec!["outcome", "store", "template"]
+            }
+            _ => vec!["store", "template"],
+        };
+        assert_eq!(labels.keys().collect::<Vec<_>>(), third, "{name}");
+    }
 }
 
-#[test]
-fn the_page_lists_every_metric_and_no_other() {
-    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../verrou/src/");
-    let read = |file: &str| std::fs::read_to_string(format!("{root}{file}")).unwrap();
-    let names = |text: &str, open: char, close: &str| -> BTreeSet<String> {
-        let begun = text.split(open).filter_map(|rest| rest.split(close).next());
-        begun
-            .filter(|name| name.starts_with("verrou_"))
-            .filter(|name| name.ends_with("_total") || name.ends_with("_seconds"))
-            .map(str::to_owned)
-            .collect()
+#[tokio::test]
+async fn ten_thousand_keys_are_no_new_series() {
+    let (verrou, ..) = faulty("cardinality");
+    let cycle = async |key: String| {
+        let lock = verrou.create_lock(key);
+        let guard = lock.acquire().await.unwrap();
+        assert!(lock.try_acquire().await.unwrap().is_none());
+        guard.release().await.unwrap();
     };
-    let (page, source) = (read("docs/observing.md"), read("observe.rs"));
-    let named = names(&source, '"', "\"");
-    assert_eq!(names(&page, '`', "`"), named);
-    assert!(named.len() >= 8, "{named:?}");
-    // And every event: the last text of each call.
-    for event in ["debug", "warn", "error"].map(|level| format!("tracing::{level}!(")) {
+    let all = || -> usize {
+        let counted = COUNTED.lock().unwrap();
+        let of_store = |labels: &BTreeMap<String, String>| labels["store"] == "cardinality";
+        counted
+            .keys()
+            .filter(|(_, labels)| of_store(labels))
+            .count()
+    };
+    cycle("first".to_owned()).await;
+    let before = all();
+    for key in 0..10_000 {
+        cycle(format!("customer-{key}")).await;
+    }
+    assert_eq!(all(), before);
+    assert_eq!(
+        counted("verrou_acquires_total", "cardinality", "granted"),
+        10_001
+    );
+    verrou.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn gauges_return_to_zero_however_futures_end() {
+    let (verrou, _, memory) = faulty("gauges");
+    let gauge = |name: &str| counted(name, "gauges", "");
+    let (waiting, held) = ("verrou_waiting_acquires", "verrou_held_keys");
+    let elsewhere = LockFactory::new(memory);
+    let other = elsewhere.create_lock("taken").acquire().await.unwrap();
+    let lock = verrou.create_lock("taken");
+    let waiters: Vec<_> = (0..50).map(|_| tokio::spawn(lock.acquire())).collect();
+    eventually("all wait", || gauge(waiting) == 50).await;
+    for waiter in waiters.into_iter().skip(1) {
+        waiter.abort();
+    }
+    eventually("they are gone", || gauge(waiting) == 1).await;
+    let cancelled = counted("verrou_acquires_total", "gauges", "cancelled");
+    assert_eq!(cancelled, 49);
+
+    // Lost, released, dropped, handed over, several at a time, and left to the shutdown.
+    let lost = verrou.create_lock("lost").ttl(60 * MS).renew(false);
+    let lost = lost.acquire().await.unwrap();
+    let several = verrou.create_lock_all(["a", "b", "c"]);
+    let several = several.acquire().await.unwrap();
+    let left = verrou.create_lock("left").acquire().await.unwrap();
+    let given = verrou.create_lock("given").acquire().await.unwrap();
+    assert_eq!(gauge(held), 6);
+    soon("the loss", lost.lost()).await;
+    assert_eq!(gauge(held), 5);
+    let text = given.into_serialized().unwrap();
+    assert_eq!(gauge(held), 4);
+    let taken_up = verrou.restore_lock(&text).await.unwrap();
+    assert_eq!(gauge(held), 5);
+    drop(several);
+    assert_eq!(gauge(held), 2);
+    taken_up.release().await.unwrap();
+    let panicked = tokio::spawn({
+        let lock = verrou.create_lock("panics");
+        async move { lock.run(async |_| panic!("a body of the test")).await }
+    });
+    assert!(panicked.await.unwrap_err().is_panic());
+    assert_eq!((gauge(held), gauge(waiting)), (1, 1));
+    verrou.shutdown().await.unwrap();
+    eventually("nobody waits or holds", || {
+        gauge(held) == 0 && gauge(waiting) == 0
+    })
+    .await;
+    drop((left, lost));
+    other.release().await.unwrap();
+    assert_eq!((gauge(held), gauge(waiting)), (0, 0));
+}
+
+/// The first cells of the rows below `heading`.
+fn listed(page: &str, heading: &str) -> BTreeSet<String> {
+    let rows = page
+        .lines()
+        .skip_while(|line| !line.starts_with(heading))
+        .skip(2)
+        .take_while(|line| line.starts_with("| `"));
+    rows.filter_map(|row| row.split('`').nth(1))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// What stands in quotes behind each `before`.
+fn quoted(source: &str, before: &str) -> BTreeSet<String> {
+    let found = source.split(before).skip(1);
+    found
+        .filter_map(|rest| rest.split('"').next())
+        .map(str::to_owned)
+        .collect()
+}
+
+fn read(file: &str) -> String {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../verrou/src/");
+    std::fs::read_to_string(format!("{root}{file}")).unwrap()
+}
+
+/// All that happens in a short life with some trouble in it.
+async fn live(name: &str) {
+    let (verrou, store, memory) = faulty(name);
+    let lock = verrou.create_lock(format!("{name}-key")).ttl(300 * MS);
+    let elsewhere = LockFactory::new(memory);
+    store.on(Op::RenewMany).times(2).fail_before();
+    let guard = lock.acquire().await.unwrap();
+    assert!(lock.try_acquire().await.unwrap().is_none());
+    eventually("a renewal was late", || {
+        counted("verrou_renewals_total", name, "confirmed") > 0
+    })
+    .await;
+    guard.release().await.unwrap();
+    let other = elsewhere.create_lock(format!("{name}-key"));
+    let other = other.acquire().await.unwrap();
+    let short = lock.clone().wait(Wait::For(5 * MS));
+    assert!(short.acquire().await.unwrap_err().is_busy());
+    other.release().await.unwrap();
+    store.on(Op::Release).times(1).fail_before();
+    lock.run(async |_| ()).await.unwrap();
+    drop(lock.acquire().await.unwrap());
+    let fixed = lock.clone().ttl(60 * MS).renew(false);
+    let lost = fixed.acquire().await.unwrap();
+    soon("the loss", lost.lost()).await;
+    drop(lost);
+    // No release is possible within this lease.
+    store.on(Op::Release).fail_before();
+    drop(fixed.acquire().await.unwrap());
+    eventually("it was given up", || {
+        counted("verrou_late_releases_total", name, "gave_up") > 0
+    })
+    .await;
+    store.clear();
+    verrou.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_page_lists_every_metric_and_no_other_and_each_is_emitted() {
+    live("metric-names").await;
+    let emitted: BTreeSet<_> = {
+        let counted = COUNTED.lock().unwrap();
+        counted.keys().map(|(name, _)| name.clone()).collect()
+    };
+    assert_eq!(listed(&read("docs/observing.md"), "| metric |"), emitted);
+    assert!(emitted.len() >= 10, "{emitted:?}");
+}
+
+#[tokio::test]
+async fn the_page_lists_every_event_and_no_other_and_each_is_emitted() {
+    let page = read("docs/observing.md");
+    let source = read("observe.rs") + &read("observe/spans.rs");
+    let named = quoted(&source, "event = \"");
+    assert_eq!(listed(&page, "| `event` |"), named);
+    // And every message: the last text of each call.
+    for event in ["debug", "info", "warn", "error"].map(|level| format!("tracing::{level}!(")) {
         for call in source.split(&event).skip(1) {
             let call = &call[..call.find(");").unwrap()];
             let message = call.rsplit('"').nth(1).unwrap();
@@ -243,26 +441,58 @@ fn the_page_lists_every_metric_and_no_other() {
             );
         }
     }
+    live("event-names").await;
+    // A thread that is refused, one that has nothing to do, and the doubts have tests of their own.
+    let rare = ["no_keeper", "keeper_ended", "doubt"];
+    let seen = secrets::seen();
+    for event in named.iter().filter(|name| !rare.contains(&name.as_str())) {
+        let field = format!(" event=\"{event}\"");
+        assert!(
+            seen.iter().any(|seen| seen.text.contains(&field)),
+            "`{event}` was not told"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_quiet_service_logs_nothing_at_info() {
+    let (verrou, ..) = faulty("quiet");
+    let lock = verrou.create_lock("a-quiet-key").ttl(90 * MS);
+    lock.run(async |guard| {
+        let renewed = || counted("verrou_renewals_total", "quiet", "confirmed") > 1;
+        eventually("it was renewed", renewed).await;
+        assert!(lock.try_acquire().await.unwrap().is_none());
+        guard.check().unwrap();
+    })
+    .await
+    .unwrap();
+    drop(lock.acquire().await.unwrap());
+    verrou.shutdown().await.unwrap();
+    let seen = secrets::seen();
+    let of_key = seen
+        .iter()
+        .filter(|seen| seen.target == "verrou" && seen.text.contains("a-quiet-key"));
+    let (loud, quiet): (Vec<_>, Vec<_>) = of_key.partition(|seen| seen.level <= Level::INFO);
+    assert!(loud.is_empty(), "{loud:?}");
+    assert!(quiet.len() >= 6, "{quiet:?}");
 }
 
 #[test]
 fn the_page_lists_every_doubt_and_no_other() {
-    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../verrou/src/");
-    let read = |file: &str| std::fs::read_to_string(format!("{root}{file}")).unwrap();
-    let (page, source) = (read("docs/observing.md"), read("observe.rs"));
-    let named: BTreeSet<_> = source
-        .split("doubt = \"")
+    let source = read("observe.rs");
+    let named = quoted(&source, "doubt = \"");
+    assert_eq!(
+        listed(&read("docs/observing.md"), "| `doubt` | promise"),
+        named
+    );
+    // Each is counted where it is told.
+    let counted: BTreeSet<_> = source
+        .split("meters::doubt(")
         .skip(1)
-        .map(|rest| rest.split('"').next().unwrap())
+        .filter_map(|call| call.split('"').nth(1))
+        .map(str::to_owned)
         .collect();
-    let section = page.split("# Doubts").nth(1).unwrap();
-    let listed: BTreeSet<_> = section
-        .lines()
-        .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
-        .take_while(|name| !name.starts_with("verrou_"))
-        .filter(|name| *name != "doubt")
-        .collect();
-    assert_eq!(listed, named);
+    assert_eq!(counted, named);
     assert!(named.len() >= 9, "{named:?}");
 }
 

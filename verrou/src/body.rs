@@ -51,6 +51,7 @@ impl<F: Future> Future for Body<'_, F> {
             return Poll::Ready(Err(guard.lost_error()));
         }
         let output = {
+            let _span = this.guard.map(|guard| guard.span().enter());
             let _inside = this.guard.map(|guard| Inside::of(guard.hold_ids()));
             let Some(body) = this.body.as_mut().as_pin_mut() else {
                 return Poll::Pending;

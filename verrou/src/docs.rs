@@ -1,4 +1,4 @@
-//! Pages: what is promised, how a token protects a resource, which driver to choose, how keys are made, how to test, what can be observed, how to operate, how to write a driver, why things are as they are.
+//! Pages: what is promised, how a token protects a resource, which driver to choose, how keys are made, how to test, what can be observed, how to operate, how to come from another lock and how they compare, how to write a driver, why things are as they are.
 
 #[doc = include_str!("docs/guarantees.md")]
 pub mod guarantees {}
@@ -22,6 +22,13 @@ pub mod observing {}
 
 #[doc = include_str!("docs/operating.md")]
 pub mod operating {}
+
+#[doc = include_str!("docs/coming_from.md")]
+#[cfg(any(feature = "macros", not(doctest)))]
+pub mod coming_from {}
+
+#[doc = include_str!("docs/comparison.md")]
+pub mod comparison {}
 
 #[doc = include_str!("docs/writing_a_driver.md")]
 #[cfg(any(feature = "testkit", not(doctest)))]

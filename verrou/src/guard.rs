@@ -9,7 +9,7 @@ use crate::clock::Moment;
 use crate::error::Error;
 use crate::hold::{Hold, Loss, Lost};
 use crate::keeper;
-use crate::observe;
+use crate::observe::{self, HoldSpan};
 use crate::options::{OnLost, check_ttl};
 use crate::serialized::SerializedLock;
 use crate::store::{RenewRequest, Reply, all};
@@ -34,6 +34,7 @@ pub struct LockGuard {
     /// One for each key, sorted by the keys' bytes; never empty.
     holds: Vec<Arc<Hold>>,
     loss: Arc<Loss>,
+    span: HoldSpan,
 }
 
 impl LockGuard {
@@ -47,7 +48,8 @@ impl LockGuard {
         for hold in &holds {
             hold.hand_out(granted);
         }
-        Self { holds, loss }
+        let span = HoldSpan::of(&holds);
+        Self { holds, loss, span }
     }
 
     fn first(&self) -> &Hold {
@@ -230,8 +232,12 @@ impl LockGuard {
             // A loss has its own event.
             && !error.is_lost()
         {
-            observe::release_failed(&first.registered, &first.key, first.terms.label, &error);
+            observe::release_failed(&first.registered, &first.key, &error);
         }
+    }
+
+    pub(crate) fn span(&self) -> &HoldSpan {
+        &self.span
     }
 
     pub(crate) fn on_lost(&self) -> OnLost {

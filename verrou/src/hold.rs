@@ -16,7 +16,7 @@ use crate::clock::Moment;
 use crate::error::Error;
 use crate::keeper;
 use crate::key::StoredKey;
-use crate::observe;
+use crate::observe::{self, Held};
 use crate::options::{MIN_TTL, Terms, margin};
 use crate::registered::Registered;
 use crate::sabotage::Bug;
@@ -67,6 +67,8 @@ pub(crate) struct Hold {
     pub(crate) loss: Arc<Loss>,
     /// The place at the gate; goes with the release.
     visit: Mutex<Option<Visit>>,
+    /// Counted as held until the lease ends.
+    held: Held,
 }
 
 /// What an acquire has won.
@@ -100,6 +102,7 @@ impl Hold {
             sent
         };
         let deadline = counted_from.after(terms.ttl).before(terms.margin());
+        let held = registered.meters.held(&registered, terms.label);
         let hold = Arc::new(Self {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             registered,
@@ -120,6 +123,7 @@ impl Hold {
             terms,
             loss,
             visit: Mutex::new(None),
+            held,
         });
         visit.occupy(&hold);
         *hold.visit.lock().unwrap_or_else(PoisonError::into_inner) = Some(visit);
@@ -159,6 +163,7 @@ impl Hold {
                 Ordering::Acquire,
             ) {
                 Ok(_) => {
+                    self.held.ended(|| self.held_for());
                     self.loss.raise(&self.key);
                     return None;
                 }
@@ -183,11 +188,16 @@ impl Hold {
     }
 
     fn end_as(&self, state: u64) -> bool {
-        self.deadline
+        let ended = self
+            .deadline
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |deadline| {
                 (deadline > ENDED).then_some(state)
             })
-            .is_ok()
+            .is_ok();
+        if ended {
+            self.held.ended(|| self.held_for());
+        }
+        ended
     }
 
     /// The store has said yes to a lease of `ttl` that was asked for at `sent`; whether the lease is still held.

@@ -428,19 +428,25 @@ fn patience(batch: &[Arc<Hold>]) -> Duration {
 fn settle(hold: &Arc<Hold>, sent: Moment, ttl: Duration, reply: Option<Result<Reply, StoreError>>) {
     match reply {
         Some(Ok(Reply::Done)) => {
-            hold.struggling.store(false, Ordering::Relaxed);
+            let late = hold.struggling.swap(false, Ordering::Relaxed);
             hold.renew_next_at(sent.after(hold.terms.ttl / 3));
             let sent = if Bug::DeadlineFromReply.is_loose() {
                 Moment::now()
             } else {
                 sent
             };
-            if !hold.confirm(sent, ttl) {
+            if hold.confirm(sent, ttl) {
+                observe::renewed(hold, late);
+            } else {
+                observe::renewal_ended_it(hold, "too_late");
                 // The yes came too late for a loss that was already told: it is answered by a release.
                 end(hold, false);
             }
         }
-        Some(Ok(Reply::NotHeld)) => end(hold, true),
+        Some(Ok(Reply::NotHeld)) => {
+            observe::renewal_ended_it(hold, "not_held");
+            end(hold, true);
+        }
         failure => {
             let again = hold.struggling.swap(true, Ordering::Relaxed);
             let pause = (hold.terms.ttl / 20).max(Duration::from_millis(1));

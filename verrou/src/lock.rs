@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use std::time::{Duration, SystemTime};
 
 use crate::body::Body;
@@ -448,6 +449,7 @@ impl Lock {
             keys,
             terms,
             chain: Chain::here(),
+            asked: AtomicU32::new(0),
         })
     }
 }
@@ -595,6 +597,6 @@ async fn restore(
     let guard = LockGuard::new(vec![hold], loss);
     registered.check_open()?;
     guard.check()?;
-    observe::acquired(&guard, started);
+    observe::restored(&guard, started);
     Ok(guard)
 }

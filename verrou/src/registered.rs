@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::keeper;
 use crate::key::StoredKey;
 use crate::last_tokens::LastTokens;
-use crate::observe;
+use crate::observe::{self, Meters};
 use crate::options::LockOptions;
 use crate::store::erased::AnyStore;
 use crate::store::{LockStore, StoreError};
@@ -41,6 +41,7 @@ pub(crate) struct Registered {
     pub(crate) request_timeout: Duration,
     pub(crate) turnstile: Turnstile,
     pub(crate) last_tokens: LastTokens,
+    pub(crate) meters: Meters,
     /// The keeper has a sibling of this store, which ends when this is dropped.
     pub(crate) attended: AtomicBool,
     /// The late releases that have failed so far, for the one who shuts down.
@@ -56,15 +57,16 @@ impl Registered {
         }
         Self {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
+            store: observe::metered(&name, Arc::new(store)),
             name,
             namespace: String::new(),
-            store: Arc::new(store),
             has_io,
             options: LockOptions::new(),
             holder: host_and_pid().into(),
             request_timeout: DEFAULT_REQUEST_TIMEOUT,
             turnstile: Turnstile::default(),
             last_tokens: LastTokens::default(),
+            meters: Meters::default(),
             attended: AtomicBool::new(false),
             unreleased: Mutex::default(),
         }

@@ -3,6 +3,7 @@
 use std::future::{Future as _, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use crate::guard::LockGuard;
 use crate::hold::{Grant, Hold, Loss, Lost};
 use crate::keeper::{self, Unclaimed};
 use crate::key::StoredKey;
-use crate::observe;
+use crate::observe::{self, Waiting};
 use crate::options::{Terms, Wait};
 use crate::reentry::Chain;
 use crate::registered::Registered;
@@ -31,6 +32,8 @@ pub(crate) struct Acquisition {
     pub(crate) terms: Terms,
     /// The bodies in which the wait began.
     pub(crate) chain: Chain,
+    /// How often the store was asked.
+    pub(crate) asked: AtomicU32,
 }
 
 /// The first try is due at once, also if the wait is over by then.
@@ -67,6 +70,13 @@ impl Acquisition {
     /// and the place in the queue goes to the next one.
     pub(crate) async fn acquire(self) -> Result<LockGuard, Error> {
         let started = Moment::now();
+        let waiting = Waiting::begin(&self, started);
+        let outcome = waiting.around(self.acquire_from(started)).await;
+        waiting.ended(&outcome);
+        outcome
+    }
+
+    async fn acquire_from(&self, started: Moment) -> Result<LockGuard, Error> {
         let deadline = match self.terms.wait {
             Wait::Never => started,
             Wait::Forever => Moment::NEVER,
@@ -82,27 +92,26 @@ impl Acquisition {
         if self.terms.wait == Wait::Never {
             return self.try_from(started).await?.map_err(|key| self.busy(&key));
         }
-        let mut won = Won::new(&self);
+        let mut won = Won::new(self);
         let way = Way {
             started,
             deadline,
             loss: Arc::clone(&won.loss),
         };
         for key in &self.keys {
-            let hold = self
-                .acquire_key(key, &way, won.holds.is_empty())
-                .await
-                .inspect_err(|error| {
-                    observe::not_acquired(&self.registered, key, &self.terms, started, error);
-                })?;
+            let hold = self.acquire_key(key, &way, won.holds.is_empty()).await?;
             won.add(hold, self.keys.len());
         }
-        won.into_guard(started)
+        won.into_guard()
     }
 
     /// One try for each key; `None` if one of them is held.
     pub(crate) async fn try_acquire(self) -> Result<Option<LockGuard>, Error> {
-        Ok(self.try_from(Moment::now()).await?.ok())
+        let started = Moment::now();
+        let waiting = Waiting::begin(&self, started);
+        let outcome = waiting.around(self.try_from(started)).await;
+        waiting.tried(&outcome);
+        Ok(outcome?.ok())
     }
 
     /// The inner error is the key that is held.
@@ -114,18 +123,12 @@ impl Acquisition {
             loss: Arc::clone(&won.loss),
         };
         for key in &self.keys {
-            let tried = self.try_key(key, &way).await.inspect_err(|error| {
-                observe::not_acquired(&self.registered, key, &self.terms, started, error);
-            });
-            match tried? {
+            match self.try_key(key, &way).await? {
                 Some(hold) => won.add(hold, self.keys.len()),
-                None => {
-                    observe::busy(&self.registered, key, &self.terms);
-                    return Ok(Err(key.clone()));
-                }
+                None => return Ok(Err(key.clone())),
             }
         }
-        won.into_guard(started).map(Ok)
+        won.into_guard().map(Ok)
     }
 
     async fn acquire_key(
@@ -313,6 +316,7 @@ impl Acquisition {
         let mut grants = 0;
         loop {
             let sent = Moment::now();
+            self.asked.fetch_add(1, Ordering::Relaxed);
             let unclaimed = || Unclaimed {
                 registered: Arc::clone(registered),
                 key: key.clone(),
@@ -409,6 +413,11 @@ impl Acquisition {
         Moment::now().min(way.deadline).after(timeout)
     }
 
+    /// How often the store was asked so far, for all keys.
+    pub(crate) fn asked(&self) -> u32 {
+        self.asked.load(Ordering::Relaxed)
+    }
+
     fn timeout(&self, key: &StoredKey, way: &Way, attempts: u32) -> Error {
         let (store, key) = (self.registered.name.clone(), key.key().to_owned());
         Error::Timeout {
@@ -478,11 +487,10 @@ impl<'a> Won<'a> {
     }
 
     /// All are won: from here on the caller has them.
-    fn into_guard(mut self, started: Moment) -> Result<LockGuard, Error> {
+    fn into_guard(mut self) -> Result<LockGuard, Error> {
         let guard = LockGuard::new(std::mem::take(&mut self.holds), Arc::clone(&self.loss));
         self.acquisition.registered.check_open()?;
         guard.check()?;
-        observe::acquired(&guard, started);
         Ok(guard)
     }
 }

@@ -7,6 +7,7 @@ mod cancellation;
 mod edges;
 mod faults;
 mod guard;
+mod links;
 mod processes;
 mod purging;
 mod reentry;

@@ -38,7 +38,10 @@ pub(crate) fn release(hold: &Arc<Hold>, leaving: Option<Leaving>) {
         .release(hold.release_request(Sent::default()));
     let mut call = Caught(call);
     match Pin::new(&mut call).poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(Some(Ok(_))) => drop(leaving),
+        Poll::Ready(Some(Ok(_))) => {
+            drop(leaving);
+            observe::released(&hold);
+        }
         Poll::Ready(Some(Err(_)) | None) => submit(finish_release(hold, leaving, None)),
         Poll::Pending => submit(finish_release(hold, leaving, Some(call.0))),
     }
@@ -116,7 +119,7 @@ async fn repeat_release(
     until: Moment,
 ) {
     let mut pause = FIRST_RETRY;
-    loop {
+    for tries in 1.. {
         let again = request();
         let key = again.key.clone();
         let call = first
@@ -124,7 +127,10 @@ async fn repeat_release(
             .unwrap_or_else(|| sibling(registered).release(again));
         let limit = Moment::now().after(registered.request_timeout);
         let error = match clock::until(limit, &mut Caught(call)).await {
-            Ok(Some(Ok(_))) => return registered.release_done(&key),
+            Ok(Some(Ok(_))) => {
+                observe::released_late(registered, &key, label, tries);
+                return registered.release_done(&key);
+            }
             Ok(Some(Err(error))) => error,
             Ok(None) => StoreError::unknown("the driver panicked"),
             Err(clock::Elapsed) => StoreError::unknown("no answer in time"),
