@@ -1,4 +1,4 @@
-//! Pages: what is promised, how a token protects a resource, which driver to choose, how keys are made, how to test, what can be observed, how to come from another lock and how they compare, how to write a driver, why things are as they are.
+//! Pages: what is promised, how a token protects a resource, which driver to choose, how keys are made, how to test, what can be observed, how to operate, how to come from another lock and how they compare, how to write a driver, why things are as they are.
 
 #[doc = include_str!("docs/guarantees.md")]
 pub mod guarantees {}
@@ -19,6 +19,9 @@ pub mod testing {}
 
 #[doc = include_str!("docs/observing.md")]
 pub mod observing {}
+
+#[doc = include_str!("docs/operating.md")]
+pub mod operating {}
 
 #[doc = include_str!("docs/coming_from.md")]
 #[cfg(any(feature = "macros", not(doctest)))]
@@ -93,4 +96,9 @@ pub mod decisions {
 
     #[doc = include_str!("docs/decisions/0028-handles-of-metrics-belong-to-a-recorder.md")]
     pub mod d0028_handles_of_metrics_belong_to_a_recorder {}
+    #[doc = include_str!("docs/decisions/0025-a-command-becomes-itself.md")]
+    pub mod d0025_a_command_becomes_itself {}
+
+    #[doc = include_str!("docs/decisions/0026-a-listing-goes-in-pages.md")]
+    pub mod d0026_a_listing_goes_in_pages {}
 }

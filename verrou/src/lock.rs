@@ -221,6 +221,12 @@ impl Pages {
         let named = listed.map(|one| (one.key.key().to_owned(), Holder::from(one.holding)));
         Ok(Some(named.collect()))
     }
+
+    /// Whether there is another page.
+    #[must_use]
+    pub fn has_next(&self) -> bool {
+        self.next.is_some()
+    }
 }
 
 /// A lock that may be taken: a key or several, a store, options. Holds nothing, does no I/O until it is used; cheap to
