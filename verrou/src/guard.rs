@@ -172,7 +172,9 @@ impl LockGuard {
                 Err(unanswered) => Err(unanswered.into_store_error(registered)),
             };
             match reply {
-                Ok(Reply::Done) if hold.confirm(sent, duration) => keeper::watch(hold),
+                Ok(Reply::Done) if hold.confirm(sent, duration) => {
+                    keeper::watch(hold, Moment::now())
+                }
                 Ok(Reply::Done) => return Err(self.lost_error()),
                 Ok(Reply::NotHeld) => {
                     let live = hold.is_held();
@@ -198,6 +200,12 @@ impl LockGuard {
     /// # Cancel safety
     /// Dropped at any point, the release is finished in the background.
     pub async fn release(mut self) -> Result<(), Error> {
+        if self.holds.len() == 1
+            && let Some(hold) = self.holds.pop()
+        {
+            // The usual case, without a list of futures.
+            return release(hold).await;
+        }
         let lost = (!self.is_held()).then(|| self.lost_error());
         // Each is on its way from the first poll on, and none needs this future to end.
         let released = all(std::mem::take(&mut self.holds).into_iter().map(release)).await;
@@ -272,13 +280,14 @@ impl LockGuard {
 /// The release of one key, which is the grant of the next one who waits for it in this process, if there is one.
 async fn release(hold: Arc<Hold>) -> Result<(), Error> {
     let deadline = hold.deadline();
-    let Some(leaving) = hold.give_back() else {
+    let now = Moment::now();
+    let Some(leaving) = hold.give_back(now) else {
         hold.release_late();
         return Err(hold.lost_error());
     };
     let reply = match Pass::of(&hold, leaving) {
         Ok(pass) => pass.send().await,
-        Err(leaving) => free(&hold, leaving).await,
+        Err(leaving) => free(&hold, leaving, now).await,
     };
     match reply {
         Ok(Reply::Done) => {
@@ -292,10 +301,20 @@ async fn release(hold: Arc<Hold>) -> Result<(), Error> {
 }
 
 /// Frees the key; what fails is tried again in the background.
-async fn free(hold: &Arc<Hold>, leaving: Option<Leaving>) -> Result<Reply, StoreError> {
+async fn free(
+    hold: &Arc<Hold>,
+    leaving: Option<Leaving>,
+    now: Moment,
+) -> Result<Reply, StoreError> {
     let registered = &hold.registered;
-    let sent = Moment::now();
     let request = hold.release_request(call::mark(registered));
+    if !registered.has_io
+        && let Some(Reply::Done) = registered.store.release_now(&request, now)
+    {
+        drop(leaving);
+        return Ok(Reply::Done);
+    }
+    let sent = Moment::now();
     let mark = request.sent.clone();
     let abandon = |call| keeper::adopt_release(Arc::clone(hold), leaving, call);
     let call = Call::new(registered.store.clone().release(request), mark, abandon);

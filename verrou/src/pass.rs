@@ -141,7 +141,7 @@ impl Given {
     /// The heir takes it; `None` if its lease is over already: then it is on its way back.
     pub(crate) fn take(
         mut self,
-        terms: Terms,
+        terms: &Terms,
         loss: &Arc<Loss>,
         visit: &Visit,
     ) -> Option<Arc<Hold>> {
@@ -166,6 +166,7 @@ impl Given {
             terms,
             Arc::clone(loss),
             visit.clone(),
+            Moment::now(),
         );
         // Not before: in between the key would count as free.
         drop(leaving);

@@ -26,7 +26,7 @@ use crate::store::{
     AcquireRequest, Acquired, ReleaseRequest, Reply, Sent, StoreError, StoredKey, all,
 };
 
-/// The most requests in one statement: it keeps the rows of all of them locked.
+/// The most requests in one statement, if the driver does not say less: it keeps the rows of all of them locked.
 const MOST: usize = 128;
 
 /// A runner whose statement takes longer no longer counts among those under way: its server may never answer.
@@ -44,6 +44,11 @@ pub(super) trait Carrier: Clone + Send + Sync + 'static {
     ///
     /// May be dropped anywhere.
     fn link(&self) -> impl Future<Output = Result<Self::Link, StoreError>> + Send;
+
+    /// How many requests one statement takes.
+    fn most(&self) -> usize {
+        MOST
+    }
 
     /// At least one request, each of another key, in the order of the keys' bytes; their answers in that order.
     ///
@@ -250,7 +255,7 @@ impl Runner {
         while !self.ends() {
             let link = carrier.link().await;
             // Only now: who came while there was no link comes along, and who left meanwhile does not.
-            let party = self.take();
+            let party = self.take(carrier.most());
             match link {
                 Err(error) => {
                     for member in party {
@@ -276,7 +281,7 @@ impl Runner {
     }
 
     /// The requests that go out now, at most one of a key, in the order of the keys.
-    fn take(&self) -> Vec<Member> {
+    fn take(&self, most: usize) -> Vec<Member> {
         let mut party: BTreeMap<StoredKey, Member> = BTreeMap::new();
         let mut gone = Vec::new();
         self.group.settle(self.runtime, |station| {
@@ -290,7 +295,7 @@ impl Runner {
             let mut rest = Vec::new();
             for member in station.queue.drain(..) {
                 let key = member.errand.key();
-                if party.len() == MOST || party.contains_key(key) {
+                if party.len() >= most || party.contains_key(key) {
                     rest.push(member);
                 } else if member.errand.sent().claim() {
                     party.insert(key.clone(), member);
@@ -379,6 +384,10 @@ async fn again<C: Carrier>(
         // It is the statement with the others that released it.
         Ok(Answer::Released(Reply::NotHeld)) if before.outcome() == Outcome::Unknown => {
             Ok(Answer::Released(Reply::Done))
+        }
+        // The statement with the others may have been executed, or still be.
+        Err(error) if before.outcome() == Outcome::Unknown => {
+            Err(StoreError::unknown(error.cause().clone()))
         }
         answer => answer,
     }

@@ -1,5 +1,6 @@
 //! Locks in a file that the processes of one host share.
 
+mod company;
 mod connections;
 mod doorbell;
 mod files;
@@ -9,6 +10,7 @@ mod statements;
 mod tests;
 mod watcher;
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +22,7 @@ use self::files::Location;
 use self::setup::Ready;
 use self::statements::{Now, RENEWALS, Statements};
 use self::watcher::Watched;
+use crate::drivers::group::Group;
 use crate::drivers::sql::{self, Lookout, Table};
 use crate::error::Error;
 use crate::store::{
@@ -29,6 +32,9 @@ use crate::store::{
 };
 
 const DRIVER: &str = "sqlite";
+
+/// SQLite has one writer at a time.
+const RUNNERS: usize = 1;
 
 /// Rows that one step of a purge looks at.
 const PURGE_STEP: i64 = 500;
@@ -47,12 +53,16 @@ const PURGE_STEP: i64 = 500;
 ///
 /// # Statements
 /// One autocommit statement for each operation, by the primary key: an upsert with `RETURNING` takes a key (and a `SELECT`
-/// looks who has it, if it is held), an `UPDATE` renews, hands over, passes on or frees it. Released rows stay, for they keep the
-/// token; [`purge`](SqliteStore::purge) removes those that nobody has used for long. The file is switched to write-ahead
+/// looks who has it, if it is held), an `UPDATE` renews, hands over, passes on or frees it. What is to be taken or freed
+/// while another statement is under way goes in one upsert with all that came meanwhile, for the file has one writer at a
+/// time and a commit costs as much for many rows as for one. Released rows stay, for they keep the token;
+/// [`purge`](SqliteStore::purge) removes those that nobody has used for long. The file is switched to write-ahead
 /// logging with `synchronous = NORMAL`; a pool of the user's stays as it is. `SQLITE_BUSY` is waited for inside the call:
-/// give a pool a `busy_timeout` (sqlx's default is 5 s), for without one this waiting is a busy loop. Waiters in other
-/// processes hear of a release within 5 ms: as long as somebody waits, a thread with a connection of its own asks for
-/// `PRAGMA data_version` whenever the log is written to (Linux, by inotify) and each 3 ms; elsewhere each millisecond.
+/// give a pool a `busy_timeout` (sqlx's default is 5 s), for without one this waiting is a busy loop.
+///
+/// Waiters in other processes mostly hear of a release within a fraction of a millisecond: as long as somebody waits, a
+/// thread with a connection of its own asks for `PRAGMA data_version` whenever the log is written to (Linux, by inotify),
+/// and each 25 ms whatever happens. Where the log cannot be watched it asks each 1 to 3 ms.
 ///
 /// # What it holds through
 ///
@@ -97,6 +107,7 @@ struct Inner {
     statements: Arc<Statements>,
     boot: Arc<str>,
     watcher: Arc<Lookout>,
+    group: Group,
     /// A sibling leaves the watcher alone when it is closed.
     sibling: bool,
 }
@@ -159,7 +170,7 @@ impl SqliteStore {
         let mut purged = 0;
         loop {
             // A connection for each step, so that locks get theirs in between; and few rows, so that writers do.
-            let mut connection = inner.checkout().await?;
+            let mut connection = inner.writer().await?;
             let (look, _) = connection
                 .settle(|| {
                     inner.made(|s, boot, now| s.purge_look(&after, PURGE_STEP, limit, boot, now))
@@ -182,30 +193,7 @@ impl SqliteStore {
 
 impl LockStore for SqliteStore {
     async fn acquire(&self, request: AcquireRequest) -> Result<Acquired, StoreError> {
-        let inner = &*self.inner;
-        let mut connection = inner.checkout().await?;
-        request.sent.mark();
-        let (answer, _) = connection
-            .settle(|| inner.made(|s, boot, now| s.acquire(&request, boot, now)))
-            .await?;
-        if let Some(row) = answer.rows.first() {
-            let token = sql::token(column(row, 0)?)?;
-            return Ok(Acquired::Granted { token });
-        }
-        // Another's; or it has had its last token.
-        let (answer, now) = connection
-            .settle(|| inner.made(|s, _, _| s.row(&request.key)))
-            .await?;
-        let remaining = match answer.rows.first() {
-            Some(row) => {
-                if column::<i64>(row, 1)? == i64::MAX && !inner.is_live(row, now)? {
-                    return Err(sql::tokens_used_up());
-                }
-                inner.remaining(row, now)?
-            }
-            None => Duration::ZERO,
-        };
-        Ok(Acquired::Held { remaining })
+        self.inner.group.acquire(self, request).await
     }
 
     async fn renew(&self, request: RenewRequest) -> Result<Reply, StoreError> {
@@ -230,15 +218,7 @@ impl LockStore for SqliteStore {
     }
 
     async fn release(&self, request: ReleaseRequest) -> Result<Reply, StoreError> {
-        let answer = self
-            .inner
-            .call(&request.sent, |s, boot, now| s.release(&request, boot, now))
-            .await?;
-        let done = answer.changed > 0;
-        if done && request.keep.is_zero() {
-            self.inner.watcher.released(&request.key);
-        }
-        Ok(reply(done))
+        self.inner.group.release(self, request).await
     }
 
     async fn pass(&self, request: PassRequest) -> Result<Passed, StoreError> {
@@ -256,7 +236,7 @@ impl LockStore for SqliteStore {
 
     async fn inspect(&self, request: InspectRequest) -> Result<Option<Holding>, StoreError> {
         let inner = &*self.inner;
-        let mut connection = inner.checkout().await?;
+        let mut connection = inner.reader().await?;
         request.sent.mark();
         let (answer, now) = connection
             .settle(|| inner.made(|s, _, _| s.row(&request.key)))
@@ -302,7 +282,7 @@ impl LockStore for SqliteStore {
 
     async fn list(&self, request: ListRequest) -> Result<Page, StoreError> {
         let inner = &*self.inner;
-        let mut connection = inner.checkout().await?;
+        let mut connection = inner.reader().await?;
         request.sent.mark();
         let (answer, now) = connection
             .settle(|| inner.made(|s, _, _| s.list(&request)))
@@ -334,6 +314,7 @@ impl LockStore for SqliteStore {
                 statements: self.inner.statements.clone(),
                 boot: self.inner.boot.clone(),
                 watcher: self.inner.watcher.clone(),
+                group: Group::new(RUNNERS),
                 sibling: true,
             }),
         })
@@ -355,16 +336,13 @@ impl std::fmt::Debug for SqliteStore {
 }
 
 impl Inner {
-    async fn checkout(&self) -> Result<Checkout, StoreError> {
+    async fn writer(&self) -> Result<Checkout, StoreError> {
         // Nothing was sent yet, so this may be dropped anywhere.
-        loop {
-            match self.connections.checkout().await {
-                Ok(checkout) => return Ok(checkout),
-                // A connection that is opened reads the file; SQLite has waited for it.
-                Err(error) if connections::is_busy(&error) => tokio::task::yield_now().await,
-                Err(error) => return Err(StoreError::not_applied(error)),
-            }
-        }
+        opened(|| self.connections.writer()).await
+    }
+
+    async fn reader(&self) -> Result<Checkout, StoreError> {
+        opened(|| self.connections.reader()).await
     }
 
     /// A statement by the clocks of this moment, which it comes back with.
@@ -381,7 +359,7 @@ impl Inner {
         sent: &Sent,
         statement: impl Fn(&Statements, &Arc<str>, Now) -> Query,
     ) -> Result<Answer, StoreError> {
-        let mut connection = self.checkout().await?;
+        let mut connection = self.writer().await?;
         sent.mark();
         let (answer, _) = connection.settle(|| self.made(&statement)).await?;
         Ok(answer)
@@ -392,7 +370,7 @@ impl Inner {
         &self,
         batch: &[RenewRequest],
     ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
-        let mut connection = self.checkout().await?;
+        let mut connection = self.writer().await?;
         for request in batch {
             request.sent.mark();
         }
@@ -425,6 +403,21 @@ impl Inner {
             self.remaining(row, now)?,
             sql::between(column(row, 3)?, now.lease),
         ))
+    }
+}
+
+/// A connection, also while somebody has the file locked.
+async fn opened<F>(open: impl Fn() -> F) -> Result<Checkout, StoreError>
+where
+    F: Future<Output = Result<Checkout, sqlx::Error>>,
+{
+    loop {
+        match open().await {
+            Ok(checkout) => return Ok(checkout),
+            // A connection that is opened reads the file; SQLite has waited for it.
+            Err(error) if connections::is_busy(&error) => tokio::task::yield_now().await,
+            Err(error) => return Err(StoreError::not_applied(error)),
+        }
     }
 }
 
@@ -485,8 +478,8 @@ impl SqliteBuilder {
 
     /// How many connections this store opens for calls at most; by default 4. They are opened as they are needed.
     ///
-    /// SQLite has one writer at a time, so more do not write more; fewer leave it idle while an answer is on its way. The
-    /// threads that renew and watch open one more each. A pool of the user's has its own limit.
+    /// SQLite has one writer at a time, so one of them writes and the others read. The threads that renew and watch open one
+    /// more each. A pool of the user's has its own limit.
     pub fn max_connections(mut self, max: u32) -> Self {
         self.max_connections = max;
         self
@@ -537,6 +530,7 @@ impl SqliteBuilder {
                 statements,
                 boot,
                 watcher,
+                group: Group::new(RUNNERS),
                 sibling: false,
             }),
         })

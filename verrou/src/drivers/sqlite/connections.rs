@@ -10,46 +10,52 @@ use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::files::FileId;
-use crate::clock::Moment;
+use crate::clock::{Moment, until};
 use crate::store::StoreError;
 
 /// How long SQLite itself waits for a locked file, in the connection's worker thread, before the driver reads the clock
 /// anew and tries again.
-pub(super) const BUSY_TIMEOUT: Duration = Duration::from_millis(250);
+///
+/// It looks after 1, 2 and 5 ms more. With a longer time the pauses grow, up to 100 ms: then those who came last get
+/// the file first, and a process that has waited for long hardly ever.
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_millis(8);
+
+/// As many rows wait in the channel of a connection: all that a statement can answer. A write that waits there for room
+/// would keep the file locked until its future is polled.
+pub(super) const ROWS: usize = 300;
 
 /// A call whose connection is out for longer no longer counts among those that the store may have: its future may be
-/// one that nobody polls.
-const STALE: Duration = Duration::from_secs(1);
+/// one that nobody polls. Some ten times as long as a commit takes that moves the log into the file.
+const STALE: Duration = Duration::from_millis(25);
 
 pub(super) type Query = sqlx::query::Query<'static, Sqlite, SqliteArguments>;
 
 /// The connections of a store.
 #[derive(Clone)]
 pub(super) enum Connections {
-    Own(Arc<Lanes>),
+    /// SQLite has one writer at a time, and of those that wait for it the one that sleeps shortest is next. So writes of
+    /// one store wait for each other in `write`, in order, and reads wait for no write.
+    Own { write: Arc<Lanes>, read: Arc<Lanes> },
     /// A user's pool, or a sibling of one, which is ours to close.
-    Pool {
-        pool: SqlitePool,
-        ours: bool,
-    },
+    Pool { pool: SqlitePool, ours: bool },
 }
 
 impl Connections {
     /// Connections to `file`, at most `limit`, opened when they are needed.
     pub(super) fn own(options: SqliteConnectOptions, file: FileId, limit: usize) -> Self {
-        Self::Own(Arc::new(Lanes {
-            options,
-            file,
-            limit,
-            permits: Arc::new(Semaphore::new(limit)),
-            state: Mutex::default(),
-        }))
+        let options = options.row_buffer_size(ROWS);
+        let write = Arc::new(Lanes::new(options.clone(), file.clone(), 1));
+        let read = match limit {
+            0 | 1 => Arc::clone(&write),
+            _ => Arc::new(Lanes::new(options, file, limit - 1)),
+        };
+        Self::Own { write, read }
     }
 
     /// One connection of its own to the same file, opened when it is first used. Needs a tokio runtime for a pool's.
     pub(super) fn sibling(&self) -> Self {
         match self {
-            Self::Own(lanes) => Self::own(lanes.options.clone(), lanes.file.clone(), 1),
+            Self::Own { write, .. } => Self::own(write.options.clone(), write.file.clone(), 1),
             Self::Pool { pool, .. } => {
                 // The hooks of the user's pool come along: they may set a key, or attach the database.
                 let options = pool
@@ -62,6 +68,7 @@ impl Connections {
                     .max_lifetime(None);
                 let connect = SqliteConnectOptions::clone(&pool.connect_options())
                     .create_if_missing(false)
+                    .row_buffer_size(ROWS)
                     .busy_timeout(BUSY_TIMEOUT);
                 Self::Pool {
                     pool: options.connect_lazy_with(connect),
@@ -71,13 +78,37 @@ impl Connections {
         }
     }
 
-    /// A connection for one call.
+    /// A connection for a call that reads.
     ///
     /// Cancel safe: what was got so far goes back, on whatever thread.
-    pub(super) async fn checkout(&self) -> Result<Checkout, sqlx::Error> {
-        let held = match self {
-            Self::Own(lanes) => Held::Lane(Lanes::take(lanes).await?),
-            Self::Pool { pool, .. } => {
+    pub(super) async fn reader(&self) -> Result<Checkout, sqlx::Error> {
+        match self {
+            Self::Own { read, .. } => Self::checkout(Ok(read)).await,
+            Self::Pool { pool, .. } => Self::checkout(Err(pool)).await,
+        }
+    }
+
+    /// A connection for a call that writes. Cancel safe as [`reader`](Self::reader).
+    pub(super) async fn writer(&self) -> Result<Checkout, sqlx::Error> {
+        match self {
+            Self::Own { write, .. } => Self::checkout(Ok(write)).await,
+            Self::Pool { pool, .. } => Self::checkout(Err(pool)).await,
+        }
+    }
+
+    /// How many rows a statement may answer while its future is not polled.
+    pub(super) fn room(&self) -> usize {
+        match self {
+            Self::Own { .. } | Self::Pool { ours: true, .. } => ROWS,
+            // As sqlx has it by default; the pool cannot be asked.
+            Self::Pool { ours: false, .. } => 50,
+        }
+    }
+
+    async fn checkout(from: Result<&Arc<Lanes>, &SqlitePool>) -> Result<Checkout, sqlx::Error> {
+        let held = match from {
+            Ok(lanes) => Held::Lane(Lanes::take(lanes).await?),
+            Err(pool) => {
                 // A pool's timer and its connections' way back need a runtime: without one sqlx panics.
                 let runtime = Handle::try_current().map_err(sqlx::Error::config)?;
                 Held::Pooled {
@@ -95,7 +126,10 @@ impl Connections {
     /// Closes what is ours.
     pub(super) async fn close(&self) {
         match self {
-            Self::Own(lanes) => lanes.close().await,
+            Self::Own { write, read } => {
+                write.close().await;
+                read.close().await;
+            }
             Self::Pool { pool, ours: true } => pool.close().await,
             Self::Pool { ours: false, .. } => {}
         }
@@ -121,14 +155,20 @@ struct LaneState {
 }
 
 impl Lanes {
+    fn new(options: SqliteConnectOptions, file: FileId, limit: usize) -> Self {
+        Self {
+            options,
+            file,
+            limit,
+            permits: Arc::new(Semaphore::new(limit)),
+            state: Mutex::default(),
+        }
+    }
+
     async fn take(lanes: &Arc<Self>) -> Result<Lane, sqlx::Error> {
         let permit = match lanes.permits.clone().try_acquire_owned() {
             Ok(permit) => permit,
-            Err(_) => {
-                lanes.replace_stale();
-                let permit = lanes.permits.clone().acquire_owned().await;
-                permit.map_err(|_| sqlx::Error::PoolClosed)?
-            }
+            Err(_) => lanes.wait().await?,
         };
         let (number, idle) = {
             let mut state = lanes.state();
@@ -147,6 +187,19 @@ impl Lanes {
             lane.connection = Some(lanes.open().await?);
         }
         Ok(lane)
+    }
+
+    /// Waits until a connection comes back, or those that are out are so for too long.
+    ///
+    /// Its timer is in no call that was sent.
+    async fn wait(&self) -> Result<OwnedSemaphorePermit, sqlx::Error> {
+        let mut permit = Box::pin(self.permits.clone().acquire_owned());
+        loop {
+            self.replace_stale();
+            if let Ok(permit) = until(Moment::now().after(STALE), &mut permit).await {
+                return permit.map_err(|_| sqlx::Error::PoolClosed);
+            }
+        }
     }
 
     /// Opens a connection to the very file that was checked at set-up.
@@ -221,7 +274,7 @@ enum Held {
 }
 
 /// A connection in use by one call; goes back when it is dropped.
-pub(super) struct Checkout {
+pub(in crate::drivers) struct Checkout {
     held: Held,
     in_flight: bool,
 }

@@ -1,29 +1,9 @@
 //! When the listener looks at the file again.
 
-use std::path::Path;
 use std::time::Duration;
 
 /// The pause between two looks where nothing rings.
 const POLL: Duration = Duration::from_millis(1);
-
-/// The longest pause where the log rings. A ring may be missed; this keeps a hint within 5 ms all the same.
-#[cfg(target_os = "linux")]
-const POLL_RUNG: Duration = Duration::from_millis(3);
-
-/// A writer rings with its first write, before its commit can be seen; the looks that follow come after these pauses.
-#[cfg(target_os = "linux")]
-const LOOKS: [Duration; 6] = [
-    Duration::from_micros(30),
-    Duration::from_micros(60),
-    Duration::from_micros(120),
-    Duration::from_micros(250),
-    Duration::from_micros(500),
-    Duration::from_micros(1000),
-];
-
-/// After how many commits in a row that concerned nobody the pause is the longest.
-#[cfg(target_os = "linux")]
-const IDLE_COMMITS: u32 = 4;
 
 /// What the last look found.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -34,103 +14,210 @@ pub(super) enum Look {
     Hint,
 }
 
-/// Wakes the listener when the file's log is written to, where the system can tell; else after a short pause.
-pub(super) struct Doorbell {
-    #[cfg(target_os = "linux")]
-    bell: Option<linux::Bell>,
-    #[cfg(target_os = "linux")]
-    next_look: usize,
-    #[cfg(target_os = "linux")]
-    idle_commits: u32,
-}
+#[cfg(not(target_os = "linux"))]
+pub(super) use elsewhere::Doorbell;
+#[cfg(target_os = "linux")]
+pub(super) use linux::Doorbell;
 
 #[cfg(not(target_os = "linux"))]
-impl Doorbell {
-    pub(super) fn new(_: &Path) -> Self {
-        Self {}
-    }
+mod elsewhere {
+    use std::path::Path;
 
-    pub(super) async fn wait(&mut self, _: Look) {
-        tokio::time::sleep(POLL).await;
-    }
-}
+    use super::{Look, POLL};
 
-#[cfg(target_os = "linux")]
-impl Doorbell {
-    /// For a file that a connection of this process has read already, so that its log exists.
-    pub(super) fn new(file: &Path) -> Self {
-        Self {
-            bell: linux::Bell::new(file).ok(),
-            next_look: LOOKS.len(),
-            idle_commits: 0,
+    /// Nothing rings: the listener looks after a short pause.
+    pub(in super::super) struct Doorbell;
+
+    impl Doorbell {
+        pub(in super::super) fn new(_: &Path) -> Self {
+            Self
         }
-    }
 
-    /// Waits until it is time to look again. Blocks its thread, which has nothing else to do, for some milliseconds.
-    pub(super) async fn wait(&mut self, last: Look) {
-        let Some(bell) = &self.bell else {
-            // No descriptors left for bells.
+        pub(in super::super) async fn wait(&mut self, _: Look) {
             tokio::time::sleep(POLL).await;
-            return;
-        };
-        match last {
-            Look::Nothing => {}
-            Look::Commit => self.idle_commits = (self.idle_commits + 1).min(IDLE_COMMITS),
-            Look::Hint => self.idle_commits = 0,
-        }
-        if last != Look::Nothing {
-            self.next_look = LOOKS.len();
-            if self.idle_commits > 0 {
-                // Others write a lot: do not keep up with each of their commits.
-                std::thread::sleep(POLL * self.idle_commits / IDLE_COMMITS);
-            }
-        }
-        if let Some(pause) = LOOKS.get(self.next_look) {
-            self.next_look += 1;
-            std::thread::sleep(*pause);
-        } else if bell.rings_within(POLL_RUNG) {
-            self.next_look = 0;
-        } else {
-            self.idle_commits = 0;
         }
     }
 }
 
 #[cfg(target_os = "linux")]
 mod linux {
+    use std::mem::MaybeUninit;
     use std::os::fd::OwnedFd;
-    use std::path::Path;
+    use std::path::{Path, PathBuf};
     use std::time::Duration;
 
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
-    use rustix::fs::inotify;
+    use rustix::fs::inotify::{self, ReadFlags, WatchFlags};
+
+    use super::{Look, POLL};
+
+    /// A writer rings with its first write, before its commit can be seen; the looks that follow come after these pauses.
+    const LOOKS: [Duration; 6] = [
+        Duration::from_micros(30),
+        Duration::from_micros(60),
+        Duration::from_micros(120),
+        Duration::from_micros(250),
+        Duration::from_micros(500),
+        Duration::from_micros(1000),
+    ];
+
+    /// Each later pause is twice as long as the one before it, up to this: a writer may be kept from its processor between
+    /// its write and its commit. A store that closes waits for the end of it.
+    const REST: Duration = Duration::from_millis(25);
+
+    /// The longest pause where it is not the log that rings: then a commit may come without a ring.
+    const UNSURE: Duration = Duration::from_millis(3);
+
+    /// After how many commits in a row that concerned nobody the pause is the longest.
+    const IDLE_COMMITS: u32 = 4;
+
+    /// Wakes the listener when the file's log is written to, where the system can tell; else after a short pause.
+    pub(in super::super) struct Doorbell {
+        file: PathBuf,
+        bell: Option<Bell>,
+        /// How many looks there were since the last ring.
+        looks: usize,
+        pause: Duration,
+        idle_commits: u32,
+    }
+
+    impl Doorbell {
+        /// For a file that a connection of this process has read already, so that its log exists.
+        pub(in super::super) fn new(file: &Path) -> Self {
+            Self {
+                file: file.to_owned(),
+                bell: Bell::new(file).ok(),
+                looks: 0,
+                pause: REST,
+                idle_commits: 0,
+            }
+        }
+
+        /// Waits until it is time to look again. Blocks its thread, which has nothing else to do, for some milliseconds.
+        pub(in super::super) async fn wait(&mut self, last: Look) {
+            let Some(bell) = &mut self.bell else {
+                // No descriptors or watches left, or no log there.
+                tokio::time::sleep(POLL).await;
+                self.bell = Bell::new(&self.file).ok();
+                self.looks = 0;
+                return;
+            };
+            match last {
+                Look::Nothing => {}
+                Look::Commit => self.idle_commits = (self.idle_commits + 1).min(IDLE_COMMITS),
+                Look::Hint => self.idle_commits = 0,
+            }
+            if last != Look::Nothing {
+                self.looks = LOOKS.len();
+                if self.idle_commits > 0 {
+                    // Others write a lot: do not keep up with each of their commits.
+                    std::thread::sleep(POLL * self.idle_commits / IDLE_COMMITS);
+                }
+            }
+            if let Some(pause) = LOOKS.get(self.looks) {
+                // More rings of the same commit are no news.
+                self.looks += 1;
+                self.pause = *pause;
+                std::thread::sleep(*pause);
+                return;
+            }
+            self.pause = (self.pause * 2).min(bell.longest);
+            match bell.rings_within(self.pause) {
+                Ring::None => {
+                    if self.pause == bell.longest {
+                        self.idle_commits = 0;
+                    }
+                    if bell.longest == UNSURE {
+                        // There may be a log by now.
+                        self.bell = Bell::new(&self.file).ok();
+                    }
+                }
+                Ring::Written => self.looks = 0,
+                Ring::Gone => self.bell = None,
+            }
+        }
+    }
+
+    enum Ring {
+        None,
+        Written,
+        /// The file that was watched is no longer at its place.
+        Gone,
+    }
 
     /// An inotify watch. It opens neither file: a descriptor of theirs that is closed would drop SQLite's locks.
-    pub(super) struct Bell(OwnedFd);
+    struct Bell {
+        watch: OwnedFd,
+        longest: Duration,
+    }
 
     impl Bell {
-        pub(super) fn new(file: &Path) -> rustix::io::Result<Self> {
-            let bell =
+        fn new(file: &Path) -> rustix::io::Result<Self> {
+            let watch =
                 inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
             let mut log = file.as_os_str().to_owned();
             log.push("-wal");
-            // A user's pool may keep a rollback journal: then it is the file itself that is written to.
-            inotify::add_watch(&bell, Path::new(&log), inotify::WatchFlags::MODIFY)
-                .or_else(|_| inotify::add_watch(&bell, file, inotify::WatchFlags::MODIFY))?;
-            Ok(Self(bell))
+            // An unlinked file that is still open changes its attributes, and no more.
+            let what = WatchFlags::MODIFY
+                | WatchFlags::ATTRIB
+                | WatchFlags::DELETE_SELF
+                | WatchFlags::MOVE_SELF;
+            let longest = match inotify::add_watch(&watch, Path::new(&log), what) {
+                Ok(_) => REST,
+                // A user's pool may keep a rollback journal: then it is the file itself that is written to.
+                Err(_) => inotify::add_watch(&watch, file, what).map(|_| UNSURE)?,
+            };
+            Ok(Self { watch, longest })
         }
 
         /// Blocks until the file is written to, at most this long.
-        pub(super) fn rings_within(&self, limit: Duration) -> bool {
+        fn rings_within(&self, limit: Duration) -> Ring {
             let limit = Timespec::try_from(limit).ok();
-            let mut descriptors = [PollFd::new(&self.0, PollFlags::IN)];
+            let mut descriptors = [PollFd::new(&self.watch, PollFlags::IN)];
             // An interruption is an early look.
-            let rang = poll(&mut descriptors, limit.as_ref()).is_ok_and(|ready| ready > 0);
-            if rang {
-                let mut events = [0_u8; 4096];
-                while rustix::io::read(&self.0, &mut events).is_ok_and(|length| length > 0) {}
+            if !poll(&mut descriptors, limit.as_ref()).is_ok_and(|ready| ready > 0) {
+                return Ring::None;
             }
-            rang
+            let mut buffer = [MaybeUninit::uninit(); 4096];
+            let mut events = inotify::Reader::new(&self.watch, &mut buffer);
+            let mut ring = Ring::Written;
+            while let Ok(event) = events.next() {
+                // Whatever else than a write, also that the watch has ended.
+                if !(ReadFlags::MODIFY | ReadFlags::QUEUE_OVERFLOW).contains(event.events()) {
+                    ring = Ring::Gone;
+                }
+            }
+            ring
+        }
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        const SOON: Duration = Duration::from_secs(10);
+
+        #[test]
+        fn a_log_that_is_made_anew_is_watched_anew() -> std::io::Result<()> {
+            let dir = std::env::temp_dir().join(format!("verrou-doorbell-{}", std::process::id()));
+            std::fs::create_dir(&dir)?;
+            let (file, log) = (dir.join("x.db"), dir.join("x.db-wal"));
+            for path in [&file, &log] {
+                std::fs::write(path, "")?;
+            }
+            let bell = Bell::new(&file)?;
+            assert!(bell.longest == REST, "it watches the log");
+            std::fs::write(&log, "a commit")?;
+            assert!(matches!(bell.rings_within(SOON), Ring::Written));
+            assert!(matches!(bell.rings_within(Duration::ZERO), Ring::None));
+            std::fs::remove_file(&log)?;
+            assert!(matches!(bell.rings_within(SOON), Ring::Gone));
+            assert!(Bell::new(&file)?.longest == UNSURE, "there is no log");
+            std::fs::write(&log, "")?;
+            let bell = Bell::new(&file)?;
+            std::fs::write(&log, "a commit")?;
+            assert!(matches!(bell.rings_within(SOON), Ring::Written));
+            std::fs::remove_dir_all(&dir)
         }
     }
 }

@@ -292,7 +292,7 @@ async fn ask(
 /// Connects, also while another process sets up the same file.
 async fn patient(connections: &Connections, deadline: Moment) -> Result<Checkout, Error> {
     loop {
-        match connections.checkout().await {
+        match connections.writer().await {
             Ok(checkout) => return Ok(checkout),
             Err(error) if is_busy(&error) && !deadline.has_passed() => pause().await,
             Err(error) => return Err(judged(error)),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use sqlx::{AssertSqlSafe, SqlSafeStr as _, SqlStr};
 
 use super::connections::Query;
+use crate::drivers::group::Errand;
 use crate::drivers::sql::{Table, key_range, micros, wall_micros};
 use crate::sabotage::Bug;
 use crate::store::{
@@ -55,6 +56,12 @@ pub(super) const RENEWALS: usize = 256;
 /// As many keys are looked at in one statement at most.
 pub(super) const KEYS: usize = 256;
 
+/// As many requests to take or free a key go in one statement at most.
+pub(super) const PARTY: usize = 128;
+
+/// The sizes of those statements; what is left of one is not bound, which is NULL.
+const PARTIES: [usize; 11] = [1, 2, 4, 8, 12, 16, 24, 32, 48, 80, PARTY];
+
 /// A batch of `count` goes as one of this size, so that few texts are to be prepared.
 pub(super) fn padded(count: usize) -> usize {
     [1, 4, 16, 64]
@@ -67,6 +74,7 @@ pub(super) struct Statements {
     table: Table,
     quoted: String,
     acquire: SqlStr,
+    together: Vec<(usize, SqlStr)>,
     row: SqlStr,
     renew: SqlStr,
     adopt: SqlStr,
@@ -105,6 +113,10 @@ impl Statements {
                  RETURNING token",
                 i64::MAX
             )),
+            together: PARTIES
+                .iter()
+                .map(|&size| (size, sql(together(t, size))))
+                .collect(),
             row: sql(format!(
                 "SELECT holder, token, boot, granted, expiry FROM {t} WHERE key = ?1"
             )),
@@ -172,6 +184,53 @@ impl Statements {
             .bind(now.lease.saturating_add(micros(request.ttl)))
     }
 
+    /// Takes keys and frees keys, each once; answers key and token of each that was taken or freed. At most [`PARTY`].
+    ///
+    /// A release is a row whose token is 0, and says in `granted` how long its key stays taken.
+    pub(super) fn together(&self, errands: &[Errand], boot: &Arc<str>, now: Now) -> Query {
+        let text = self
+            .together
+            .iter()
+            .find(|(size, _)| *size >= errands.len())
+            .map(|(_, text)| text.clone());
+        let mut query =
+            sqlx::query(text.unwrap_or_else(|| sql(together(&self.quoted, errands.len()))))
+                .bind(boot.to_string())
+                .bind(now.lease);
+        for errand in errands {
+            query = match errand {
+                Errand::Acquire(request) => query
+                    .bind(bytes(&request.key))
+                    .bind(request.owner.as_bytes().to_vec())
+                    .bind(request.holder.to_string())
+                    .bind(now.wall.max(1))
+                    .bind(now.lease)
+                    .bind(now.lease.saturating_add(micros(request.ttl))),
+                Errand::Release(request) => query
+                    .bind(bytes(&request.key))
+                    .bind(request.owner.as_bytes().to_vec())
+                    .bind(String::new())
+                    .bind(0_i64)
+                    .bind(until(request, now))
+                    .bind(0_i64),
+            };
+        }
+        query
+    }
+
+    /// The rows of some keys, live or not. At most [`KEYS`].
+    pub(super) fn rows(&self, keys: &[StoredKey]) -> Query {
+        let mut query = sqlx::query(AssertSqlSafe(format!(
+            "SELECT holder, token, boot, granted, expiry, key FROM {} WHERE key IN ({})",
+            self.quoted,
+            places(1, padded(keys.len()))
+        )));
+        for key in keys {
+            query = query.bind(bytes(key));
+        }
+        query
+    }
+
     /// The row of a key, live or not.
     pub(super) fn row(&self, key: &StoredKey) -> Query {
         sqlx::query(self.row.clone()).bind(bytes(key))
@@ -231,17 +290,12 @@ impl Statements {
     }
 
     pub(super) fn release(&self, request: &ReleaseRequest, boot: &Arc<str>, now: Now) -> Query {
-        let until = if request.keep.is_zero() {
-            0
-        } else {
-            now.lease.saturating_add(micros(request.keep))
-        };
         sqlx::query(self.release.clone())
             .bind(bytes(&request.key))
             .bind(request.owner.as_bytes().to_vec())
             .bind(boot.to_string())
             .bind(now.lease)
-            .bind(until)
+            .bind(until(request, now))
     }
 
     pub(super) fn pass(&self, request: &PassRequest, boot: &Arc<str>, now: Now) -> Query {
@@ -357,6 +411,49 @@ pub(super) fn ddl(quoted: &str) -> String {
          expiry INTEGER NOT NULL\n\
          ) STRICT, WITHOUT ROWID"
     )
+}
+
+/// `count` rows of six values; `?1` is the boot, `?2` the time.
+fn together(t: &str, count: usize) -> String {
+    let rows = (0..count)
+        .map(|row| format!("({})", places(6 * row + 3, 6)))
+        .collect::<Vec<_>>()
+        .join(", ");
+    let live = "(l.boot = excluded.boot AND l.expiry > ?2)";
+    format!(
+        "INSERT INTO {t} AS l (key, owner, holder, token, boot, granted, expiry) \
+         SELECT column1, column2, column3, column4, ?1, column5, column6 FROM (VALUES {rows}) \
+         WHERE column1 IS NOT NULL AND (column4 > 0 OR EXISTS (SELECT 1 FROM {t} WHERE key = column1)) \
+         ON CONFLICT (key) DO UPDATE SET \
+         owner = CASE WHEN excluded.token = 0 THEN NULL ELSE excluded.owner END, \
+         boot = excluded.boot, \
+         holder = CASE WHEN {live} AND excluded.token > 0 THEN l.holder ELSE excluded.holder END, \
+         token = CASE WHEN {live} THEN l.token ELSE max(l.token + 1, excluded.token) END, \
+         granted = CASE WHEN {live} THEN l.granted ELSE excluded.granted END, \
+         expiry = CASE WHEN excluded.token = 0 THEN excluded.granted \
+         WHEN {live} THEN max(l.expiry, excluded.expiry) ELSE excluded.expiry END \
+         WHERE CASE WHEN {live} THEN l.owner = excluded.owner \
+         ELSE excluded.token > 0 AND l.token < {} END \
+         RETURNING key, token",
+        i64::MAX
+    )
+}
+
+/// `count` parameters from the one of this number.
+fn places(first: usize, count: usize) -> String {
+    (first..first + count)
+        .map(|place| format!("?{place}"))
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+/// Until when a released key stays taken; 0 is not at all.
+fn until(request: &ReleaseRequest, now: Now) -> i64 {
+    if request.keep.is_zero() {
+        0
+    } else {
+        now.lease.saturating_add(micros(request.keep))
+    }
 }
 
 fn bytes(key: &StoredKey) -> Vec<u8> {

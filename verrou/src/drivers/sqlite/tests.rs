@@ -1,6 +1,7 @@
 //! The driver on real files. What all drivers promise alike is tested by the suite in `testkit`.
 
 mod concurrency;
+mod together;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

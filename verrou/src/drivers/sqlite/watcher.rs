@@ -50,7 +50,7 @@ impl Watched {
 
     /// Looks for changes until nobody watches.
     async fn rounds(&self, duty: &Duty, connections: &Connections) -> Result<(), sqlx::Error> {
-        let mut connection = connections.checkout().await?;
+        let mut connection = connections.reader().await?;
         let mut seen = version(&mut connection).await?;
         let mut doorbell = Doorbell::new(&self.file);
         let mut first = true;

@@ -163,7 +163,7 @@ fn a_call_may_be_dropped_anywhere() -> Tested {
         request.sent = sent.clone();
         for polls in 0..4 {
             // The connection is in use, so this one is never sent.
-            let held = runtime.block_on(store.inner.checkout())?;
+            let held = runtime.block_on(store.inner.writer())?;
             let waiting = Sent::tracked();
             let mut second = acquire(&key("k")?, me);
             second.sent = waiting.clone();
