@@ -3,6 +3,7 @@
 
 #[cfg(target_os = "linux")]
 pub mod clock_shim;
+pub mod company;
 mod cycling;
 pub mod dropping;
 pub mod example;

@@ -5,6 +5,8 @@
 #[cfg(target_os = "linux")]
 #[path = "mysql/clocks.rs"]
 mod clocks;
+#[path = "mysql/company.rs"]
+mod company;
 #[path = "mysql/connect.rs"]
 mod connect;
 #[path = "mysql/faults.rs"]

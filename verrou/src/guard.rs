@@ -170,7 +170,9 @@ impl LockGuard {
                 Err(unanswered) => Err(unanswered.into_store_error(registered)),
             };
             match reply {
-                Ok(Reply::Done) if hold.confirm(sent, duration) => keeper::watch(hold),
+                Ok(Reply::Done) if hold.confirm(sent, duration) => {
+                    keeper::watch(hold, Moment::now())
+                }
                 Ok(Reply::Done) => return Err(self.lost_error()),
                 Ok(Reply::NotHeld) => {
                     let live = hold.is_held();
@@ -196,6 +198,12 @@ impl LockGuard {
     /// # Cancel safety
     /// Dropped at any point, the release is finished in the background.
     pub async fn release(mut self) -> Result<(), Error> {
+        if self.holds.len() == 1
+            && let Some(hold) = self.holds.pop()
+        {
+            // The usual case, without a list of futures.
+            return release(hold).await;
+        }
         let lost = (!self.is_held()).then(|| self.lost_error());
         // Each is on its way from the first poll on, and none needs this future to end.
         let released = all(std::mem::take(&mut self.holds).into_iter().map(release)).await;
@@ -270,13 +278,21 @@ impl LockGuard {
 /// The release of one key.
 async fn release(hold: Arc<Hold>) -> Result<(), Error> {
     let deadline = hold.deadline();
-    let Some(leaving) = hold.give_back() else {
+    let now = Moment::now();
+    let Some(leaving) = hold.give_back(now) else {
         hold.release_late();
         return Err(hold.lost_error());
     };
     let registered = &hold.registered;
-    let sent = Moment::now();
     let request = hold.release_request(call::mark(registered));
+    if !registered.has_io
+        && let Some(Reply::Done) = registered.store.release_now(&request, now)
+    {
+        drop(leaving);
+        observe::released(&hold);
+        return Ok(());
+    }
+    let sent = Moment::now();
     let mark = request.sent.clone();
     let abandon = |call| keeper::adopt_release(Arc::clone(&hold), leaving, call);
     let call = Call::new(registered.store.clone().release(request), mark, abandon);

@@ -41,6 +41,8 @@ pub(crate) struct Registered {
     pub(crate) request_timeout: Duration,
     pub(crate) turnstile: Turnstile,
     pub(crate) last_tokens: LastTokens,
+    /// The keeper comes by soon, to look after those who hold then.
+    pub(crate) expects_keeper: AtomicBool,
     pub(crate) meters: Meters,
     /// The keeper has a sibling of this store, which ends when this is dropped.
     pub(crate) attended: AtomicBool,
@@ -66,6 +68,7 @@ impl Registered {
             request_timeout: DEFAULT_REQUEST_TIMEOUT,
             turnstile: Turnstile::default(),
             last_tokens: LastTokens::default(),
+            expects_keeper: AtomicBool::new(false),
             meters: Meters::default(),
             attended: AtomicBool::new(false),
             unreleased: Mutex::default(),

@@ -158,6 +158,21 @@ impl Turnstile {
         Ok(Visit { gate })
     }
 
+    /// Goes to the gate of `key` if nobody is there.
+    pub(crate) fn enter_alone(&self, key: &StoredKey) -> Result<Option<Visit>, Error> {
+        let part = self.part(key);
+        let mut gates = part.gates();
+        if part.closed.load(Ordering::Acquire) {
+            return Err(Error::ShutDown);
+        }
+        if gates.contains(key) {
+            return Ok(None);
+        }
+        let gate = Gate::new(key, part);
+        gates.insert(Entry(Arc::clone(&gate)));
+        Ok(Some(Visit { gate }))
+    }
+
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
     }
@@ -167,12 +182,19 @@ impl Turnstile {
         if chain.is_empty() {
             return false;
         }
-        let gate = self
-            .part(key)
-            .gates()
-            .get(key)
-            .map(|Entry(gate)| Arc::clone(gate));
-        gate.is_some_and(|gate| gate.queue().is_held_by(chain))
+        self.gate(key)
+            .is_some_and(|gate| gate.queue().is_held_by(chain))
+    }
+
+    /// What this process holds of `key`, lost or not.
+    pub(crate) fn holder(&self, key: &StoredKey) -> Option<Arc<Hold>> {
+        self.gate(key)?.queue().holder()
+    }
+
+    fn gate(&self, key: &StoredKey) -> Option<Arc<Gate>> {
+        let part = self.part(key);
+        let gates = part.gates();
+        gates.get(key).map(|Entry(gate)| Arc::clone(gate))
     }
 
     /// Lets nobody in any more and sends away those who wait.

@@ -14,3 +14,4 @@ mod reentry;
 mod send_sync;
 mod tidy;
 mod waiting;
+mod who;

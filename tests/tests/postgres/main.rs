@@ -4,6 +4,7 @@
 
 #[cfg(target_os = "linux")]
 mod clocks;
+mod company;
 mod connecting;
 mod dropping;
 mod faults;

@@ -165,7 +165,6 @@ async fn a_hundred_thousand_keys_of_one_use_leave_nothing_behind() {
     while let Some(ended) = tasks.join_next().await {
         ended.unwrap();
     }
-    assert!(server.info("cmdstat_evalsha").starts_with("calls=2000"));
     eventually("the counters are gone", || {
         server.ask::<i64>(&["DBSIZE"]) <= 1
     })
@@ -187,7 +186,7 @@ async fn an_uncontended_cycle_is_two_round_trips() {
     let calls = server.info("cmdstat_evalsha");
     assert!(calls.starts_with("calls=1000,"), "{calls}");
     let stats: String = server.ask(&["INFO", "commandstats"]);
-    let inside = ["get", "set", "time", "del", "exists", "pexpireat"];
+    let inside = ["get", "mget", "set", "time", "del", "exists", "pexpireat"];
     let outside = [
         "evalsha",
         "info",

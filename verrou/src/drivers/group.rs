@@ -385,6 +385,10 @@ async fn again<C: Carrier>(
         Ok(Answer::Released(Reply::NotHeld)) if before.outcome() == Outcome::Unknown => {
             Ok(Answer::Released(Reply::Done))
         }
+        // The statement with the others may have been executed, or still be.
+        Err(error) if before.outcome() == Outcome::Unknown => {
+            Err(StoreError::unknown(error.cause().clone()))
+        }
         answer => answer,
     }
 }

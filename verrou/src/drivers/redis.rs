@@ -17,7 +17,7 @@ use redis::sentinel::SentinelClient;
 use redis::{Client, ProtocolVersion, RedisError, Value};
 
 use self::address::{client_at, tuned};
-use self::answers::{acquired, adopted, holding, renewed, reply, scanned};
+use self::answers::{acquired, adopted, carried, holding, renewed, reply, scanned};
 use self::connections::{Connections, PATIENCE, Source};
 use self::failure::{failure, is_of_no_use, outcome, store_error};
 use self::outlook::Outlook;
@@ -26,6 +26,7 @@ use self::setup::Allowed;
 pub use self::setup::RedisWarning;
 use self::watcher::Watcher;
 use crate::clock::Moment;
+use crate::drivers::group::{Answer, Carrier, Errand, Group};
 use crate::error::{Error, Outcome};
 use crate::store::{
     AcquireRequest, Acquired, AdoptRequest, Adopted, Capabilities, Cursor, Doubt,
@@ -38,6 +39,9 @@ const DRIVER: &str = "redis";
 
 /// The cursor with which a scan begins, and which it ends with.
 const FIRST_SCAN: &[u8] = b"0";
+
+/// How many scripts for many requests are under way at the same time: while the server does one, the next is made.
+const IN_FLIGHT: usize = 2;
 
 /// How long the counter of a free key is kept, unless the builder says otherwise.
 const DEFAULT_GRACE: Duration = Duration::from_secs(600);
@@ -62,7 +66,8 @@ const DEFAULT_GRACE: Duration = Duration::from_secs(600);
 /// server is told by [`warnings`](RedisStore::warnings), and logged.
 ///
 /// # Statements
-/// One script for each operation, by `EVALSHA`; a server that was restarted gets it once in full. A lock is the key
+/// One script for each operation, by `EVALSHA`; a server that was restarted gets it once in full. Acquires and releases that wait
+/// at the same moment share one script, and so do renewals; on a cluster each goes by itself. A lock is the key
 /// `<prefix>:{k<namespace>:<key>}lock`, with its counter `..fence` and, while somebody waits, `..waiters` in the same slot of a
 /// cluster. All three expire by themselves: the counter when the clock is past the last token by the grace, so that a
 /// million keys of one use leave nothing behind. A release publishes on one of the channels `<prefix>:wake:<0 to 15>`, and only if
@@ -104,6 +109,7 @@ pub struct RedisStore {
 
 struct Inner {
     connections: Connections,
+    group: Group,
     names: Arc<Names>,
     watcher: Arc<Watcher>,
     warnings: Arc<[RedisWarning]>,
@@ -171,16 +177,20 @@ impl RedisStore {
 
 impl LockStore for RedisStore {
     async fn acquire(&self, request: AcquireRequest) -> Result<Acquired, StoreError> {
-        let inner = &*self.inner;
-        let call = inner.names.acquire(&request);
-        acquired(&inner.call(&request.sent, &call, PATIENCE).await?)
+        if self.inner.connections.is_cluster() {
+            return self.inner.acquire(&request).await;
+        }
+        self.inner.group.acquire(self, request).await
     }
 
     async fn renew(&self, request: RenewRequest) -> Result<Reply, StoreError> {
         let inner = &*self.inner;
-        let call = inner.names.renew(&request);
-        let patience = patience(request.ttl);
-        Ok(renewed(&inner.call(&request.sent, &call, patience).await?)?.0)
+        let (sent, patience) = (request.sent.clone(), patience(request.ttl));
+        let call = inner.names.renew(&[request]);
+        match *renewed(&inner.call(&sent, &call, patience).await?)?.0 {
+            [reply] => Ok(reply),
+            _ => Err(answers::no_answer()),
+        }
     }
 
     async fn adopt(&self, request: AdoptRequest) -> Result<Adopted, StoreError> {
@@ -190,14 +200,10 @@ impl LockStore for RedisStore {
     }
 
     async fn release(&self, request: ReleaseRequest) -> Result<Reply, StoreError> {
-        let inner = &*self.inner;
-        let call = inner.names.release(&request);
-        let (answer, doubt) = inner.attempt(&request.sent, &call, PATIENCE).await?;
-        match reply(&answer)? {
-            // The first attempt has released it, and its answer was lost.
-            Reply::NotHeld if doubt => Ok(Reply::Done),
-            reply => Ok(reply),
+        if self.inner.connections.is_cluster() {
+            return self.inner.release(&request).await;
         }
+        self.inner.group.release(self, request).await
     }
 
     async fn pass(&self, request: PassRequest) -> Result<Passed, StoreError> {
@@ -233,32 +239,24 @@ impl LockStore for RedisStore {
             let renewals = requests.into_iter().map(|request| self.renew(request));
             return all(renewals).await;
         }
-        let patience = requests
-            .iter()
-            .map(|request| patience(request.ttl))
-            .min()
-            .unwrap_or(PATIENCE);
-        let calls: Vec<Call> = requests
-            .iter()
-            .map(|request| inner.names.renew(request))
-            .collect();
+        let shortest = requests.iter().map(|request| request.ttl).min();
+        let patience = shortest.map_or(PATIENCE, patience);
+        let call = [inner.names.renew(&requests)];
         let sent: Vec<&Sent> = requests.iter().map(|request| &request.sent).collect();
         let begun = Moment::now();
-        match inner.call_all(&sent, &calls, patience).await {
-            Ok(answers) => {
-                let answers: Vec<_> = answers
-                    .into_iter()
-                    .map(|answer| answer.and_then(|answer| renewed(&answer)))
-                    .collect();
-                // Those of one round trip say nothing new.
-                if let Some(Ok((_, now))) = answers.first() {
-                    inner.outlook.heard(*now, begun);
-                }
-                let replies = answers.into_iter();
-                replies
-                    .map(|answer| answer.map(|(reply, _)| reply))
-                    .collect()
+        let answered = match inner.call_all(&sent, &call, patience).await {
+            Ok(answers) => answers
+                .into_iter()
+                .next()
+                .unwrap_or_else(|| Err(answers::no_answer())),
+            Err(error) => Err(error),
+        };
+        match answered.and_then(|answer| renewed(&answer)) {
+            Ok((replies, now)) if replies.len() == requests.len() => {
+                inner.outlook.heard(now, begun);
+                replies.into_iter().map(Ok).collect()
             }
+            Ok(_) => requests.iter().map(|_| Err(answers::no_answer())).collect(),
             Err(error) => requests.iter().map(|_| Err(error.clone())).collect(),
         }
     }
@@ -323,6 +321,7 @@ impl LockStore for RedisStore {
         Some(Self {
             inner: Arc::new(Inner {
                 connections: inner.connections.sibling(),
+                group: Group::new(IN_FLIGHT),
                 names: inner.names.clone(),
                 watcher: inner.watcher.clone(),
                 warnings: inner.warnings.clone(),
@@ -348,7 +347,47 @@ impl std::fmt::Debug for RedisStore {
     }
 }
 
+impl Carrier for RedisStore {
+    type Link = connections::Link;
+
+    async fn alone(&self, errand: Errand) -> Result<Answer, StoreError> {
+        match errand {
+            Errand::Acquire(request) => self.inner.acquire(&request).await.map(Answer::Acquired),
+            Errand::Release(request) => self.inner.release(&request).await.map(Answer::Released),
+        }
+    }
+
+    async fn link(&self) -> Result<Self::Link, StoreError> {
+        Ok(self.inner.connections.checkout(PATIENCE).await?)
+    }
+
+    async fn carry(&self, link: Self::Link, errands: &[Errand]) -> Result<Vec<Answer>, StoreError> {
+        let call = self.inner.names.many(errands);
+        let answer = link.run(&call).await;
+        // What the server refuses in the middle it has done up to there.
+        answer
+            .map_err(|error| self.inner.failed(&link, &error, true))
+            .and_then(|answer| carried(&answer, errands))
+            .map_err(|error| StoreError::unknown(Arc::clone(error.cause())))
+    }
+}
+
 impl Inner {
+    async fn acquire(&self, request: &AcquireRequest) -> Result<Acquired, StoreError> {
+        let call = self.names.acquire(request);
+        acquired(&self.call(&request.sent, &call, PATIENCE).await?)
+    }
+
+    async fn release(&self, request: &ReleaseRequest) -> Result<Reply, StoreError> {
+        let call = self.names.release(request);
+        let (answer, doubt) = self.attempt(&request.sent, &call, PATIENCE).await?;
+        match reply(&answer)? {
+            // The first attempt has released it, and its answer was lost.
+            Reply::NotHeld if doubt => Ok(Reply::Done),
+            reply => Ok(reply),
+        }
+    }
+
     /// One script.
     async fn call(
         &self,
@@ -627,6 +666,7 @@ impl RedisBuilder {
         Ok(RedisStore {
             inner: Arc::new(Inner {
                 connections,
+                group: Group::new(IN_FLIGHT),
                 names,
                 watcher: Arc::new(watcher),
                 warnings: checked.warnings.into(),

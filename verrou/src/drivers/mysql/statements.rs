@@ -1,12 +1,13 @@
 //! The statements of one table.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use sqlx::{AssertSqlSafe, SqlSafeStr as _, SqlStr};
 
 use super::connections::Query;
+use crate::drivers::group::Errand;
 use crate::drivers::sql::{Table, key_range, micros};
 use crate::store::{
     AcquireRequest, AdoptRequest, ForceReleaseRequest, ListRequest, PassRequest, ReleaseRequest,
@@ -18,7 +19,7 @@ use crate::store::{
 const NOW: &str = "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6))";
 
 /// As many renewals go in one statement at most.
-pub(super) const RENEWALS: usize = 64;
+pub(super) const RENEWALS: usize = 128;
 
 /// As many rows go in one delete at most: others wait for it no longer than that takes.
 pub(super) const PURGES: usize = 64;
@@ -28,10 +29,10 @@ pub(super) const LOOKS: usize = 64;
 
 /// A batch of `count` goes as one of this size, so that few texts are to be prepared.
 fn padded(count: usize) -> usize {
-    [1, 4, 16]
+    [1, 4, 16, 64]
         .into_iter()
         .find(|size| *size >= count)
-        .unwrap_or(64)
+        .unwrap_or(128)
 }
 
 /// What answers, as far as the statements differ by it.
@@ -49,6 +50,7 @@ pub(super) struct Statements {
     table: Table,
     quoted: String,
     acquire: Acquire,
+    batches: Batches,
     look: SqlStr,
     inspect: SqlStr,
     renew: SqlStr,
@@ -85,6 +87,7 @@ impl Statements {
                     format!("`asked`.`{column}`")
                 })),
             },
+            batches: Batches::new(t),
             look: sql(format!(
                 "SELECT COALESCE(`owner` = ?, 0), `token`, `expiry` - {NOW} FROM {t} WHERE `key` = ?"
             )),
@@ -180,6 +183,38 @@ impl Statements {
             Flavour::MariaDb => query.bind(request.owner.as_bytes().to_vec()),
             Flavour::MySql | Flavour::ReadBack => query,
         }
+    }
+
+    /// Acquires and releases, each of another key, in the order of the keys. Answers a row for each, in that order, and some
+    /// more: the owner, the token, what is left of the lease, and whether this statement has changed hands with it.
+    pub(super) fn batch(&self, errands: &[Errand]) -> Query {
+        let size = BATCHES.into_iter().find(|size| *size >= errands.len());
+        let size = size.unwrap_or(errands.len());
+        let mut query = sqlx::query(self.batches.of(size));
+        let last = errands.last();
+        for errand in errands
+            .iter()
+            .chain(std::iter::repeat_with(|| last).flatten())
+            .take(size)
+        {
+            let (owner, holder, takes, ttl) = match errand {
+                Errand::Acquire(request) => (
+                    request.owner,
+                    request.holder.as_bytes(),
+                    1,
+                    micros(request.ttl),
+                ),
+                Errand::Release(request) => (request.owner, &[][..], 0, 0),
+            };
+            query = query
+                .bind(bytes(errand.key()))
+                .bind(owner.as_bytes().to_vec())
+                .bind(holder.to_vec())
+                .bind(takes)
+                .bind(takes)
+                .bind(ttl);
+        }
+        query
     }
 
     /// Whether the owner of `request` has the key, its token, and what is left: what an acquire answers where it can.
@@ -286,12 +321,12 @@ impl Statements {
             .bind(request.limit.get())
     }
 
-    /// Which of `keys`, at most [`LOOKS`], are held. Locks nothing.
+    /// Which of `keys`, at most [`LOOKS`], are held, and for how long already. Locks nothing.
     pub(super) fn held(&self, keys: &[StoredKey]) -> Query {
         let keys: Vec<_> = keys.iter().map(bytes).collect();
         let size = padded(keys.len());
         let text = format!(
-            "SELECT `key` FROM {} WHERE `key` IN ({}) AND `expiry` > {NOW}",
+            "SELECT `key`, {NOW} - `granted` FROM {} WHERE `key` IN ({}) AND `expiry` > {NOW}",
             self.quoted,
             vec!["?"; size].join(", "),
         );
@@ -384,6 +419,76 @@ fn upsert(table: &str, alias: &str, asked: impl Fn(&str) -> String) -> String {
         asked("expiry"),
         t("expiry"),
     )
+}
+
+/// The sizes of the batches that are prepared; the last request fills one up, for it does no harm twice.
+const BATCHES: [usize; 20] = [
+    2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 48, 64, 80, 96, 128,
+];
+
+/// The texts for acquires and releases in one statement, by how many they are.
+struct Batches {
+    row: String,
+    before: String,
+    after: String,
+    texts: Mutex<BTreeMap<usize, SqlStr>>,
+}
+
+impl Batches {
+    /// A release is a row whose expiry is 0, and its token too, should it be inserted. It leaves its owner in the row, whose lease
+    /// has ended.
+    ///
+    /// As in the upsert, an assignment sees those before it: owner and expiry come last, for they tell what is to be done, and the
+    /// moment of the statement in `granted` tells its answer what was done. `VALUES(granted)` is that moment.
+    ///
+    /// A row that somebody keeps locked ends the statement after a second: the engine counts no shorter.
+    fn new(table: &str) -> Self {
+        let t = |column: &str| format!("{table}.`{column}`");
+        let takes = format!(
+            "VALUES(`expiry`) > 0 AND {} <= VALUES(`granted`)",
+            t("expiry")
+        );
+        let frees = format!(
+            "VALUES(`expiry`) = 0 AND {} = VALUES(`owner`) AND {} > VALUES(`granted`)",
+            t("owner"),
+            t("expiry")
+        );
+        Self {
+            before: format!(
+                "SET STATEMENT innodb_lock_wait_timeout = 1 FOR \
+                 INSERT INTO {table} (`key`, `owner`, `holder`, `token`, `granted`, `expiry`) VALUES "
+            ),
+            row: format!("(?, ?, ?, ? * {NOW}, {NOW}, ? * {NOW} + CAST(? AS SIGNED))"),
+            after: format!(
+                " ON DUPLICATE KEY UPDATE \
+                 `granted` = IF(({takes}) OR ({frees}), VALUES(`granted`), {}), \
+                 `holder` = IF({takes}, VALUES(`holder`), {}), \
+                 `token` = IF({takes}, GREATEST({} + 1, VALUES(`token`)), {}), \
+                 `owner` = IF({takes}, VALUES(`owner`), {}), \
+                 `expiry` = IF({} = VALUES(`owner`), \
+                 IF(VALUES(`expiry`) > 0, GREATEST({}, VALUES(`expiry`)), 0), {}) \
+                 RETURNING `owner`, `token`, `expiry` - {NOW}, `granted` = {NOW}",
+                t("granted"),
+                t("holder"),
+                t("token"),
+                t("token"),
+                t("owner"),
+                t("owner"),
+                t("expiry"),
+                t("expiry"),
+            ),
+            texts: Mutex::default(),
+        }
+    }
+
+    fn of(&self, size: usize) -> SqlStr {
+        let mut texts = self.texts.lock().unwrap_or_else(PoisonError::into_inner);
+        let text = texts.entry(size).or_insert_with(|| {
+            let rows = vec![&*self.row; size].join(", ");
+            sql([&*self.before, &rows, &self.after].concat())
+        });
+        text.clone()
+    }
 }
 
 /// The statement that makes a table of this (quoted) name.

@@ -1,5 +1,6 @@
 //! Looks whether watched keys are free, since the engine cannot tell.
 
+use std::collections::HashMap;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,14 +10,18 @@ use sqlx::Row as _;
 use super::connections::{Checkout, Connections};
 use super::statements::{LOOKS, Statements};
 use crate::clock::{Moment, sleep_until, until};
-use crate::drivers::sql::{Duty, Lookout};
+use crate::drivers::sql::{self, Duty, Lookout};
 use crate::store::StoredKey;
 
-/// The pause between the first looks after a change; each is longer than the last.
+/// The pause before the next look at a key is this part of the time that it is held already: so much longer a release takes to be
+/// seen, at most, and half of it on the average.
+const PART: u32 = 20;
+
+/// The shortest pause: before the first look, and while a key changes hands.
 const SHORTEST: Duration = Duration::from_millis(2);
 
-/// The longest pause between two looks: what a release costs its waiter at most, and how much the server has to do for it.
-const LONGEST: Duration = Duration::from_millis(10);
+/// The longest pause.
+const LONGEST: Duration = Duration::from_millis(500);
 
 /// The pause after the server could not be reached.
 const RETRY: Duration = Duration::from_millis(200);
@@ -55,65 +60,93 @@ fn look_out(duty: &Duty, statements: &Statements, connections: &Connections) {
 /// The server gave no answer. Waiters poll, and hear from it what is wrong.
 struct Unreachable;
 
-/// Looks until nobody watches: often after something has changed, and less and less so while nothing does.
+/// Looks until nobody watches: at each key the less often the longer it is held.
 async fn rounds(
     duty: &Duty,
     statements: &Statements,
     connections: &Connections,
 ) -> Result<(), Unreachable> {
-    let mut pause = SHORTEST;
+    let mut looks: HashMap<StoredKey, Next> = HashMap::new();
     while duty.is_wanted().await {
-        let hinted = {
-            let mut look = pin!(look(duty, statements, connections));
-            let limit = Moment::now().after(PATIENCE);
-            until(limit, &mut look).await.unwrap_or(Err(Unreachable))?
-        };
-        if hinted {
-            pause = SHORTEST;
+        let now = Moment::now();
+        let keys = duty.keys().into_iter();
+        looks = keys
+            .map(|key| {
+                // A new one may be free soon.
+                let next = looks.remove(&key).unwrap_or(Next::after(SHORTEST));
+                (key, next)
+            })
+            .collect();
+        let first = looks.values().map(|next| next.at).min();
+        let first = first.unwrap_or(Moment::NEVER);
+        if first > now {
+            let mut changed = pin!(duty.changed());
+            let _ = until(first, &mut changed).await;
+            continue;
         }
-        let mut changed = pin!(duty.changed());
-        if until(Moment::now().after(pause), &mut changed)
-            .await
-            .is_ok()
-        {
-            // Somebody new: their key may be free soon.
-            sleep_until(Moment::now().after(SHORTEST)).await;
-            pause = SHORTEST;
-        } else {
-            pause = (pause * 6 / 5).min(LONGEST);
-        }
+        // Those that are nearly due come along, so that many keys are few statements.
+        let due: Vec<_> = looks
+            .iter()
+            .filter(|(_, next)| next.at <= now.after(next.pause / 4))
+            .map(|(key, _)| key.clone())
+            .collect();
+        let mut look = pin!(look(duty, statements, connections, due));
+        let limit = Moment::now().after(PATIENCE);
+        looks.extend(until(limit, &mut look).await.unwrap_or(Err(Unreachable))?);
     }
     Ok(())
 }
 
-/// Hints the waiters of keys that are free; whether there were any.
+/// When a key is looked at next.
+struct Next {
+    at: Moment,
+    pause: Duration,
+}
+
+impl Next {
+    fn after(pause: Duration) -> Self {
+        Self {
+            at: Moment::now().after(pause),
+            pause,
+        }
+    }
+}
+
+/// Looks at these keys, and hints the waiters of those that are free.
 async fn look(
     duty: &Duty,
     statements: &Statements,
     connections: &Connections,
-) -> Result<bool, Unreachable> {
+    keys: Vec<StoredKey>,
+) -> Result<Vec<(StoredKey, Next)>, Unreachable> {
     let mut connection = connections.checkout().await.map_err(|_| Unreachable)?;
-    let mut hinted = false;
-    for keys in duty.keys().chunks(LOOKS) {
+    let mut looks = Vec::with_capacity(keys.len());
+    for keys in keys.chunks(LOOKS) {
         let held = held(statements, &mut connection, keys).await?;
         for key in keys {
-            if !held.iter().any(|held| held == key.as_bytes()) {
-                duty.hint(key);
-                hinted = true;
-            }
+            let pause = match held.get(key.as_bytes()) {
+                Some(held_for) => (*held_for / PART).clamp(SHORTEST, LONGEST),
+                None => {
+                    duty.hint(key);
+                    SHORTEST
+                }
+            };
+            looks.push((key.clone(), Next::after(pause)));
         }
     }
-    Ok(hinted)
+    Ok(looks)
 }
 
+/// Those of `keys` that are held, and for how long already.
 async fn held(
     statements: &Statements,
     connection: &mut Checkout,
     keys: &[StoredKey],
-) -> Result<Vec<Vec<u8>>, Unreachable> {
+) -> Result<HashMap<Vec<u8>, Duration>, Unreachable> {
     let answer = connection.settle(|| statements.held(keys)).await;
     let rows = answer.map_err(|_| Unreachable)?.rows;
     rows.iter()
-        .map(|row| row.try_get(0).map_err(|_| Unreachable))
-        .collect()
+        .map(|row| Ok((row.try_get(0)?, sql::between(0, row.try_get(1)?))))
+        .collect::<Result<_, sqlx::Error>>()
+        .map_err(|_| Unreachable)
 }

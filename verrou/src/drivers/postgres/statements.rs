@@ -9,6 +9,7 @@ use std::sync::Arc;
 use sqlx::postgres::{PgArguments, Postgres};
 use sqlx::{AssertSqlSafe, SqlSafeStr as _, SqlStr};
 
+use crate::drivers::group::Errand;
 use crate::drivers::sql::{Table, key_range, micros};
 use crate::store::{
     AcquireRequest, AdoptRequest, ForceReleaseRequest, ListRequest, Owner, PassRequest,
@@ -22,6 +23,10 @@ const NOW: &str = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
 /// Lets this one commit return before it is on disk: a release that a crash takes back costs a lease's length, no more.
 /// The setting is the session's own again afterwards.
 const QUICK_COMMIT: &str = "(SELECT set_config('synchronous_commit', 'off', true)) = 'off'";
+
+/// Ends a statement for many soon, and for certain, if somebody keeps one of its rows locked. The setting is the session's own
+/// again afterwards.
+const PATIENCE: &str = "(SELECT set_config('lock_timeout', '250ms', true)) IS NOT NULL";
 
 /// As many renewals go in one statement at most.
 pub(super) const RENEWALS: usize = 256;
@@ -165,6 +170,7 @@ pub(super) struct Statements {
     channel: String,
     quoted: String,
     acquire: SqlStr,
+    batch: SqlStr,
     renew: SqlStr,
     renew_many: SqlStr,
     adopt: SqlStr,
@@ -215,6 +221,41 @@ impl Statements {
                  UNION ALL \
                  SELECT NULL::bigint, h.expiry - {NOW} FROM {t} AS h \
                  WHERE h.key = $1::bytea AND NOT EXISTS (SELECT 1 FROM taken)"
+            )),
+            // Acquires and releases, whose ttl is 0, each of another key, in the order of the keys: two statements that lock the
+            // same rows in one order never wait for each other in a circle. A key that is seen to be held, or not to be the
+            // releaser's, is not touched.
+            batch: sql(format!(
+                "WITH asked AS (SELECT * FROM unnest($1::bytea[], $2::bytea[], $3::bytea[], $4::bigint[]) \
+                 AS a(key, owner, holder, ttl)), \
+                 done AS (\
+                 INSERT INTO {t} AS l (key, owner, holder, token, granted, expiry) \
+                 SELECT a.key, a.owner, a.holder, c.now, c.now, CASE WHEN a.ttl > 0 THEN c.now + a.ttl ELSE 0 END \
+                 FROM asked AS a, (SELECT {NOW} AS now OFFSET 0) AS c \
+                 WHERE coalesce((\
+                 SELECT CASE WHEN a.ttl > 0 THEN h.expiry <= c.now OR h.owner IS NOT DISTINCT FROM a.owner \
+                 ELSE h.expiry > c.now AND h.owner = a.owner END \
+                 FROM {t} AS h WHERE h.key = a.key), a.ttl > 0) AND {PATIENCE} \
+                 AND (SELECT set_config('synchronous_commit', CASE WHEN $5::bigint > 0 \
+                 THEN current_setting('synchronous_commit') ELSE 'off' END, true)) IS NOT NULL \
+                 ORDER BY a.key \
+                 ON CONFLICT (key) DO UPDATE SET (owner, holder, token, granted, expiry, waiting) = (\
+                 SELECT CASE WHEN s.takes THEN excluded.owner END, \
+                 CASE WHEN s.own THEN l.holder ELSE excluded.holder END, \
+                 CASE WHEN s.own THEN l.token ELSE greatest(l.token + 1, s.now) END, \
+                 CASE WHEN s.own THEN l.granted ELSE s.now END, \
+                 CASE WHEN s.takes THEN greatest(l.expiry, s.now + excluded.expiry - excluded.granted) ELSE 0 END, \
+                 CASE WHEN s.takes THEN l.waiting ELSE {flip} END \
+                 FROM (SELECT c.now, l.owner = excluded.owner AND l.expiry > c.now AS own, excluded.expiry > 0 AS takes \
+                 FROM (SELECT {NOW} AS now OFFSET 0) AS c OFFSET 0) AS s) \
+                 WHERE CASE WHEN excluded.expiry > 0 THEN l.expiry <= {NOW} OR l.owner = excluded.owner \
+                 ELSE l.expiry > {NOW} AND l.owner = excluded.owner END \
+                 RETURNING l.key, CASE WHEN l.owner IS NOT NULL THEN l.token END AS token, \
+                 CASE WHEN l.expiry = 0 AND l.waiting < -{NOW} THEN {ring} END AS rung) \
+                 SELECT encode(key, 'hex'), token, NULL::bigint FROM done \
+                 UNION ALL \
+                 SELECT encode(a.key, 'hex'), NULL, (SELECT h.expiry - {NOW} FROM {t} AS h WHERE h.key = a.key) \
+                 FROM asked AS a WHERE a.ttl > 0 AND NOT EXISTS (SELECT 1 FROM done WHERE done.key = a.key)"
             )),
             renew: sql(format!(
                 "UPDATE {t} SET expiry = greatest(expiry, {NOW} + $3::bigint) \
@@ -326,6 +367,33 @@ impl Statements {
             .owner(request.owner)
             .bytes(request.holder.as_bytes())
             .number(micros(request.ttl))
+    }
+
+    /// Answers a row for each acquire and for each release that was done, in any order: the key, and the token that was granted, or
+    /// what is left of another's lease.
+    pub(super) fn batch(&self, errands: &[Errand]) -> Statement {
+        let acquires = errands
+            .iter()
+            .filter(|errand| matches!(errand, Errand::Acquire(_)));
+        Statement::new(&self.batch)
+            .many_bytes(
+                errands
+                    .iter()
+                    .map(|errand| errand.key().as_bytes().to_vec()),
+            )
+            .many_bytes(errands.iter().map(|errand| match errand {
+                Errand::Acquire(request) => request.owner.as_bytes().to_vec(),
+                Errand::Release(request) => request.owner.as_bytes().to_vec(),
+            }))
+            .many_bytes(errands.iter().map(|errand| match errand {
+                Errand::Acquire(request) => request.holder.as_bytes().to_vec(),
+                Errand::Release(_) => Vec::new(),
+            }))
+            .many_numbers(errands.iter().map(|errand| match errand {
+                Errand::Acquire(request) => micros(request.ttl).max(1),
+                Errand::Release(_) => 0,
+            }))
+            .number(i64::try_from(acquires.count()).unwrap_or(i64::MAX))
     }
 
     pub(super) fn renew(&self, request: &RenewRequest) -> Statement {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use redis::Value;
 
 use super::failure::failure;
+use crate::drivers::group::{Answer, Errand};
 use crate::store::{Acquired, Adopted, Holding, Reply, StoreError};
 use crate::token::FencingToken;
 
@@ -40,7 +41,7 @@ pub(super) fn adopted(answer: &Value) -> Result<Adopted, StoreError> {
 }
 
 /// The script was executed, whatever is wrong with its answer.
-fn no_answer() -> StoreError {
+pub(super) fn no_answer() -> StoreError {
     StoreError::unknown(failure("the answer is not one of our scripts"))
 }
 
@@ -52,16 +53,32 @@ pub(super) fn reply(answer: &Value) -> Result<Reply, StoreError> {
     }
 }
 
-/// The answer to a renewal, and the server's clock in microseconds.
-pub(super) fn renewed(answer: &Value) -> Result<(Reply, i64), StoreError> {
+/// The answers to renewals, and the server's clock in microseconds.
+pub(super) fn renewed(answer: &Value) -> Result<(Vec<Reply>, i64), StoreError> {
     let Value::Array(parts) = answer else {
         return Err(no_answer());
     };
-    let [done, seconds, micros] = parts.as_slice() else {
+    let [seconds, micros, replies @ ..] = parts.as_slice() else {
         return Err(no_answer());
     };
     let now = clock(seconds, micros).and_then(|now| i64::try_from(now).ok());
-    Ok((reply(done)?, now.ok_or_else(no_answer)?))
+    let replies: Result<Vec<Reply>, StoreError> = replies.iter().map(reply).collect();
+    Ok((replies?, now.ok_or_else(no_answer)?))
+}
+
+/// The answers to `errands`, in their order.
+pub(super) fn carried(answer: &Value, errands: &[Errand]) -> Result<Vec<Answer>, StoreError> {
+    let Value::Array(answers) = answer else {
+        return Err(no_answer());
+    };
+    let answers = errands
+        .iter()
+        .zip(answers)
+        .map(|(errand, answer)| match errand {
+            Errand::Acquire(_) => acquired(answer).map(Answer::Acquired),
+            Errand::Release(_) => reply(answer).map(Answer::Released),
+        });
+    answers.collect()
 }
 
 /// The answer of TIME, in microseconds.
@@ -92,7 +109,7 @@ fn remaining(millis: i64) -> Duration {
     }
 }
 
-/// What `inspect` answered: `o` and 16 bytes of the owner, or `k`, then `token:granted:holder`.
+/// What `inspect` answered: `o`, 16 bytes of the owner and one for the counter, or `k`, then `token:granted:holder`.
 pub(super) fn holding(answer: Value) -> Result<Option<Holding>, StoreError> {
     let Value::Array(parts) = answer else {
         return Err(no_answer());
@@ -106,7 +123,7 @@ pub(super) fn holding(answer: Value) -> Result<Option<Holding>, StoreError> {
         _ => return Err(no_answer()),
     };
     let text = match lock.split_first() {
-        Some((b'o', rest)) => rest.get(16..),
+        Some((b'o', rest)) => rest.get(17..),
         Some((b'k', rest)) => Some(rest),
         _ => None,
     };

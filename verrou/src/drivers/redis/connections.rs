@@ -223,7 +223,7 @@ struct Slot {
 
 /// A connection that is up, as far as we know.
 #[derive(Clone)]
-pub(super) struct Link {
+pub(in crate::drivers) struct Link {
     wire: Wire,
     number: u64,
     health: Arc<Mutex<Health>>,

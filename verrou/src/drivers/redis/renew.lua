@@ -1,14 +1,22 @@
--- KEYS: lock, fence. ARGV: owner, ttl, ttl and grace (both ms).
--- Answers {1 or 0, seconds, microseconds}: 0 if the owner does not hold it, and the server's clock.
+-- KEYS: lock and fence of each lease. ARGV: for each its owner, ttl, ttl and grace (both ms), `c` or `-`.
+-- Answers the server's clock, seconds and microseconds, then for each 1, or 0 if the owner does not hold it.
 local time = redis.call('TIME')
-local lock = redis.call('GET', KEYS[1])
-if not lock or string.sub(lock, 1, 17) ~= ARGV[1] then
-  return {0, time[1], time[2]}
+local answers = {time[1], time[2]}
+for k = 1, #KEYS, 2 do
+  local a = 2 * k - 1
+  local lock = redis.call('GET', KEYS[k])
+  local holds = lock and string.sub(lock, 1, 17) == ARGV[a]
+  if holds then
+    if redis.call('PTTL', KEYS[k]) < tonumber(ARGV[a + 1]) then
+      redis.call('PEXPIRE', KEYS[k], ARGV[a + 1])
+    end
+    if redis.call('PTTL', KEYS[k + 1]) < tonumber(ARGV[a + 2]) then
+      redis.call('PEXPIRE', KEYS[k + 1], ARGV[a + 2])
+    end
+    if ARGV[a + 3] == 'c' and string.sub(lock, 18, 18) ~= 'c' then
+      redis.pcall('SETRANGE', KEYS[k], 17, 'c')
+    end
+  end
+  answers[#answers + 1] = holds and 1 or 0
 end
-if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[2]) then
-  redis.call('PEXPIRE', KEYS[1], ARGV[2])
-end
-if redis.call('PTTL', KEYS[2]) < tonumber(ARGV[3]) then
-  redis.call('PEXPIRE', KEYS[2], ARGV[3])
-end
-return {1, time[1], time[2]}
+return answers

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use redis::Cmd;
 
+use crate::drivers::group::Errand;
 use crate::error::Error;
 use crate::store::{
     AcquireRequest, AdoptRequest, Owner, PassRequest, ReleaseRequest, RenewRequest, StoredKey,
@@ -15,6 +16,9 @@ pub(super) const CHANNELS: u32 = 16;
 
 /// How long a waiter is known to those who release, unless it is heard of again.
 pub(super) const WAITER_KNOWN: Duration = Duration::from_secs(10);
+
+/// The kinds of keys that a lock has.
+const ALL: [&str; 3] = ["lock", "fence", "waiters"];
 
 /// A script that the server may know by its hash.
 pub(super) struct Script {
@@ -30,8 +34,9 @@ impl Script {
 }
 
 macro_rules! scripts {
-    ($($name:ident = $file:literal;)*) => {
-        $(static $name: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!($file)));)*
+    ($($name:ident = $($file:literal),+;)*) => {
+        $(static $name: LazyLock<Script> =
+            LazyLock::new(|| Script::new(concat!($(include_str!($file)),+)));)*
 
         /// All of them, to be loaded when a store is set up.
         pub(super) fn all() -> Vec<&'static str> {
@@ -41,11 +46,12 @@ macro_rules! scripts {
 }
 
 scripts! {
-    ACQUIRE = "acquire.lua";
+    ACQUIRE = "steps.lua", "acquire.lua";
     RENEW = "renew.lua";
     ADOPT = "adopt.lua";
-    RELEASE = "release.lua";
-    FORCE_RELEASE = "force_release.lua";
+    RELEASE = "steps.lua", "release.lua";
+    MANY = "steps.lua", "many.lua";
+    FORCE_RELEASE = "steps.lua", "force_release.lua";
     INSPECT = "inspect.lua";
 }
 
@@ -113,70 +119,80 @@ impl Names {
     pub(super) fn acquire(&self, request: &AcquireRequest) -> Call {
         Call {
             script: &ACQUIRE,
-            keys: self.keys(&request.key, &["lock", "fence", "waiters"]),
-            arguments: vec![
-                proof(&request.owner),
-                millis(request.ttl),
-                millis(request.ttl + self.grace),
-                request.holder.as_bytes().to_vec(),
-                millis(WAITER_KNOWN),
-            ],
-        }
-    }
-
-    pub(super) fn renew(&self, request: &RenewRequest) -> Call {
-        Call {
-            script: &RENEW,
-            keys: self.keys(&request.key, &["lock", "fence"]),
-            arguments: vec![
-                proof(&request.owner),
-                millis(request.ttl),
-                millis(request.ttl + self.grace),
-            ],
-        }
-    }
-
-    pub(super) fn adopt(&self, request: &AdoptRequest) -> Call {
-        Call {
-            script: &ADOPT,
-            keys: self.keys(&request.key, &["lock", "fence"]),
-            arguments: vec![
-                proof(&request.from),
-                proof(&request.owner),
-                millis(request.ttl),
-                millis(request.ttl + self.grace),
-                request.holder.as_bytes().to_vec(),
-            ],
+            keys: self.keys(&request.key, &ALL),
+            arguments: self.acquires(&request.owner, request.ttl, &request.holder),
         }
     }
 
     /// An acquire that takes the key from `request.from`, and from nobody else.
     pub(super) fn pass(&self, request: &PassRequest) -> Call {
+        let mut arguments = self.acquires(&request.owner, request.ttl, &request.holder);
+        arguments.push(proof(&request.from));
         Call {
             script: &ACQUIRE,
-            keys: self.keys(&request.key, &["lock", "fence", "waiters"]),
-            arguments: vec![
-                proof(&request.owner),
-                millis(request.ttl),
-                millis(request.ttl + self.grace),
-                request.holder.as_bytes().to_vec(),
-                millis(WAITER_KNOWN),
-                proof(&request.from),
-            ],
+            keys: self.keys(&request.key, &ALL),
+            arguments,
+        }
+    }
+
+    /// All of `requests`, each with its own answer.
+    pub(super) fn renew(&self, requests: &[RenewRequest]) -> Call {
+        let mut keys = Vec::with_capacity(requests.len() * 2);
+        let mut arguments = Vec::with_capacity(requests.len() * 4);
+        for request in requests {
+            keys.extend(self.keys(&request.key, &["lock", "fence"]));
+            arguments.push(proof(&request.owner));
+            arguments.extend(self.lasts(request.ttl));
+        }
+        Call {
+            script: &RENEW,
+            keys,
+            arguments,
+        }
+    }
+
+    pub(super) fn adopt(&self, request: &AdoptRequest) -> Call {
+        let mut arguments = vec![proof(&request.from), proof(&request.owner)];
+        arguments.extend(self.lasts(request.ttl));
+        arguments.push(request.holder.as_bytes().to_vec());
+        Call {
+            script: &ADOPT,
+            keys: self.keys(&request.key, &["lock", "fence"]),
+            arguments,
         }
     }
 
     pub(super) fn release(&self, request: &ReleaseRequest) -> Call {
-        let lock = self.lock(&request.key);
+        let keys = self.keys(&request.key, &ALL);
         Call {
             script: &RELEASE,
-            arguments: vec![
-                proof(&request.owner),
-                millis(request.keep),
-                millis(self.grace),
-                self.channel(channel_of(&lock)).into_bytes(),
-            ],
-            keys: self.keys(&request.key, &["lock", "fence", "waiters"]),
+            arguments: self.releases(request, &keys),
+            keys,
+        }
+    }
+
+    /// All of `errands`, each of another key and with its own answer.
+    pub(super) fn many(&self, errands: &[Errand]) -> Call {
+        let mut keys = Vec::with_capacity(errands.len() * 3);
+        let mut arguments = Vec::with_capacity(errands.len() * 7);
+        for errand in errands {
+            let its_keys = self.keys(errand.key(), &ALL);
+            match errand {
+                Errand::Acquire(request) => {
+                    arguments.push(b"a".to_vec());
+                    arguments.extend(self.acquires(&request.owner, request.ttl, &request.holder));
+                }
+                Errand::Release(request) => {
+                    arguments.push(b"r".to_vec());
+                    arguments.extend(self.releases(request, &its_keys));
+                }
+            }
+            keys.extend(its_keys);
+        }
+        Call {
+            script: &MANY,
+            keys,
+            arguments,
         }
     }
 
@@ -188,7 +204,7 @@ impl Names {
                 millis(self.grace),
                 self.channel(channel_of(&lock)).into_bytes(),
             ],
-            keys: self.keys(key, &["lock", "fence", "waiters"]),
+            keys: self.keys(key, &ALL),
         }
     }
 
@@ -246,6 +262,35 @@ impl Names {
 
     pub(super) fn channel(&self, number: u32) -> String {
         format!("{}:wake:{number}", self.prefix)
+    }
+
+    fn acquires(&self, owner: &Owner, ttl: Duration, holder: &str) -> Vec<Vec<u8>> {
+        let [ttl, counter, care] = self.lasts(ttl);
+        let known = millis(WAITER_KNOWN);
+        vec![
+            proof(owner),
+            ttl,
+            counter,
+            care,
+            holder.as_bytes().to_vec(),
+            known,
+        ]
+    }
+
+    fn releases(&self, request: &ReleaseRequest, keys: &[Vec<u8>]) -> Vec<Vec<u8>> {
+        let channel = keys.first().map_or(0, |lock| channel_of(lock));
+        vec![
+            proof(&request.owner),
+            millis(request.keep),
+            millis(self.grace),
+            self.channel(channel).into_bytes(),
+        ]
+    }
+
+    /// How long lock and counter last, and whether the release has to shorten the life of the counter.
+    fn lasts(&self, ttl: Duration) -> [Vec<u8>; 3] {
+        let care: &[u8] = if ttl > self.grace { b"c" } else { b"-" };
+        [millis(ttl), millis(ttl + self.grace), care.to_vec()]
     }
 
     fn stem(&self, key: &[u8]) -> Vec<u8> {
