@@ -69,9 +69,9 @@ const DEFAULT_GRACE: Duration = Duration::from_secs(600);
 /// # Statements
 /// One script for each operation, by `EVALSHA`; a server that was restarted gets it once in full. Acquires and releases that wait
 /// at the same moment share one script, and so do renewals; on a cluster each goes by itself. A lock is the key
-/// `<prefix>:{k<namespace>:<key>}lock`, with its counter `..fence` and, while somebody waits, `..waiters` in the same slot of a
-/// cluster. All three expire by themselves: the counter when the clock is past the last token by the grace, so that a
-/// million keys of one use leave nothing behind. A release publishes on one of the channels `<prefix>:wake:<0 to 15>`, and only if
+/// `<prefix>:{k<namespace>:<key>}lock`, with `..waiters` while somebody waits; `<prefix>:fence` is the counter of all keys. On a
+/// cluster each key has its own, `..fence` in the same slot. All expire by themselves: the counter when the clock is past the
+/// last token by the grace, so that a million keys of one use leave nothing behind. A release publishes on one of the channels `<prefix>:wake:<0 to 15>`, and only if
 /// somebody has lately found the key taken. The user needs `+@scripting +@read +@write +@pubsub +time +info +ping` on `~<prefix>:*`
 /// and `&<prefix>:wake:*`.
 ///
@@ -555,11 +555,11 @@ impl RedisBuilder {
         self
     }
 
-    /// How long the counter of a free key is kept after its last use; by default 10 minutes.
+    /// How long the counter of the tokens is kept after its last use; by default 10 minutes.
     ///
-    /// After that its next token comes from the server's clock alone, so keep this longer than the clock could be set
-    /// back, by hand or by a failover to a server whose clock is behind. Each key that was used in this time takes some
-    /// 120 bytes of the server.
+    /// After that the next token comes from the server's clock alone, so keep this longer than the clock could be set
+    /// back, by hand or by a failover to a server whose clock is behind. Give all stores of a prefix the same. On a cluster each
+    /// key has its own counter: one that was used in this time takes some 120 bytes.
     pub fn token_grace(mut self, grace: Duration) -> Self {
         self.grace = grace;
         self

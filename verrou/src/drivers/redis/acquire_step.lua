@@ -11,26 +11,37 @@ if holds == from then
       micros = sub('00000' .. micros, -6)
     end
     now = time[1] .. micros
-    token = now
-    local kept = grace
+    local next, kept = now, grace
     -- Without leading zeros the longer text is the greater.
     if counter and (#counter > #now or (#counter == #now and counter >= now)) then
       -- The counter is ahead of the clock, which may have been set back: it stays until the clock has passed it.
-      local raised = redis.pcall('INCR', fence)
-      if type(raised) == 'table' then
-        return string.find(raised.err, 'overflow', 1, true) and -3 or raised
+      answer = redis.pcall('INCR', fence)
+      if type(answer) == 'number' then
+        answer, next = nil, call('GET', fence)
+        kept = string.format('%.0f', (tonumber(next) - tonumber(now)) / 1000 + tonumber(grace))
+      elseif string.find(answer.err, 'overflow', 1, true) then
+        answer = -3
       end
-      token = call('GET', fence)
-      kept = string.format('%.0f', (tonumber(token) - tonumber(now)) / 1000 + tonumber(grace))
     end
-    -- Before any lock: what is granted is never above the counter.
-    call('SET', fence, token, 'PX', kept)
+    if not answer then
+      -- Before any lock: what is granted is never above the counter.
+      local set = redis.pcall('SET', fence, next, 'PX', kept)
+      if set.err then
+        answer = set
+      else
+        token = next
+      end
+    end
   end
-  if not call('SET', key, owner .. token .. ':' .. now .. ':' .. holder, 'PX', ttl, from and 'XX' or 'NX') then
-    -- Something that is no lock, which GET says.
-    return call('GET', key)
+  if token then
+    local set = redis.pcall('SET', key, owner .. token .. ':' .. now .. ':' .. holder, 'PX', ttl, from and 'XX' or 'NX')
+    if not set then
+      -- Something that is no lock, which GET says.
+      answer = redis.pcall('GET', key)
+    else
+      answer = set.err and set or token
+    end
   end
-  answer = token
 elseif holds == owner then
   if call('PTTL', key) < tonumber(ttl) then
     call('PEXPIRE', key, ttl)

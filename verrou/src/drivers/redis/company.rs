@@ -7,7 +7,7 @@ use redis::Value;
 use super::answers::{acquired, no_answer, reply};
 use super::connections::{Link, PATIENCE};
 use super::{Inner, RedisStore};
-use crate::drivers::group::{Answer, Carrier, Errand};
+use crate::drivers::group::{Answer, Answers, Carrier, Errand};
 use crate::store::{AcquireRequest, Acquired, ReleaseRequest, Reply, StoreError};
 
 impl Carrier for RedisStore {
@@ -24,7 +24,7 @@ impl Carrier for RedisStore {
         Ok(self.inner.connections.checkout(PATIENCE).await?)
     }
 
-    async fn carry(&self, link: Link, errands: &[Errand]) -> Result<Vec<Answer>, StoreError> {
+    async fn carry(&self, link: Link, errands: &[Errand]) -> Result<Answers, StoreError> {
         let (mut acquires, mut releases) = (Vec::new(), Vec::new());
         for errand in errands {
             match errand {
@@ -32,33 +32,34 @@ impl Carrier for RedisStore {
                 Errand::Release(request) => releases.push(request),
             }
         }
-        let answer = link.run(&self.inner.names.many(&acquires, &releases)).await;
-        // What the server refuses in the middle it has done up to there.
-        answer
-            .map_err(|error| self.inner.failed(&link, &error, true))
-            .and_then(|answer| carried(&answer, acquires.len(), errands))
-            .map_err(|error| StoreError::unknown(Arc::clone(error.cause())))
+        let call = self.inner.names.many(&acquires, &releases);
+        let answers = match link.run(&call).await {
+            Ok(Value::Array(answers)) if answers.len() == errands.len() => answers,
+            Ok(_) => return Err(no_answer()),
+            Err(error) => {
+                // What the server refuses in the middle it has done up to there.
+                let error = self.inner.failed(&link, &error, true);
+                return Err(StoreError::unknown(Arc::clone(error.cause())));
+            }
+        };
+        let mut answers = answers.into_iter().map(|answer| match answer {
+            Value::ServerError(error) => Err(self.inner.failed(&link, &error.into(), false)),
+            answer => Ok(answer),
+        });
+        let granted: Vec<_> = answers.by_ref().take(acquires.len()).collect();
+        let (mut granted, mut released) = (granted.into_iter(), answers);
+        let of = |errand: &Errand| match errand {
+            Errand::Acquire(_) => {
+                let answer = granted.next().ok_or_else(no_answer)??;
+                acquired(&answer).map(Answer::Acquired)
+            }
+            Errand::Release(_) => {
+                let answer = released.next().ok_or_else(no_answer)??;
+                reply(&answer).map(Answer::Released)
+            }
+        };
+        Ok(errands.iter().map(of).collect())
     }
-}
-
-/// The answers to `errands` in their order, from those of `acquires` and then those of all releases.
-fn carried(answer: &Value, acquires: usize, errands: &[Errand]) -> Result<Vec<Answer>, StoreError> {
-    let Value::Array(answers) = answer else {
-        return Err(no_answer());
-    };
-    let (granted, released) = answers.split_at_checked(acquires).ok_or_else(no_answer)?;
-    let (mut granted, mut released) = (granted.iter(), released.iter());
-    let answers = errands.iter().map(|errand| match errand {
-        Errand::Acquire(_) => {
-            let answer = granted.next().ok_or_else(no_answer)?;
-            acquired(answer).map(Answer::Acquired)
-        }
-        Errand::Release(_) => {
-            let answer = released.next().ok_or_else(no_answer)?;
-            reply(answer).map(Answer::Released)
-        }
-    });
-    answers.collect()
 }
 
 impl Inner {

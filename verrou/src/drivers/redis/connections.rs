@@ -463,7 +463,7 @@ impl Link {
         }
     }
 
-    /// One command.
+    /// One command. Its answer may have errors inside.
     pub(super) async fn command(&self, command: &Cmd) -> Result<Value, RedisError> {
         let owed = Owed::new(self);
         let answer = match self.wire.clone() {
@@ -479,7 +479,10 @@ impl Link {
             }
         };
         owed.paid();
-        answer.and_then(Value::extract_error)
+        match answer? {
+            Value::ServerError(error) => Err(error.into()),
+            answer => Ok(answer),
+        }
     }
 
     /// Several commands in one round trip, each with its own answer. Not for a cluster, where they go apart.

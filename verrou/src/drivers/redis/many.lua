@@ -1,6 +1,6 @@
 -- KEYS: lock and waiters of each acquire, then of each release, all of other locks; the counter. ARGV: grace (ms), how many
 -- acquires; owner, ttl, holder of each; owner, keep, channel of each release.
--- The answer to each, as the steps say. One that is an error ends the script: what was done before it stays.
+-- The answer to each, as the steps say, or its error.
 local call, sub = redis.call, string.sub
 local found, time = call('MGET', unpack(KEYS)), call('TIME')
 local answers, acquires = {}, tonumber(ARGV[2])
