@@ -11,9 +11,11 @@ use crate::hold::{Hold, Loss, Lost};
 use crate::keeper;
 use crate::observe::{self, HoldSpan};
 use crate::options::{OnLost, check_ttl};
+use crate::pass::Pass;
 use crate::serialized::SerializedLock;
-use crate::store::{RenewRequest, Reply, all};
+use crate::store::{RenewRequest, Reply, StoreError, all};
 use crate::token::FencingToken;
+use crate::turnstile::Leaving;
 
 /// A lock that is held, until it is released, dropped or lost.
 ///
@@ -275,7 +277,7 @@ impl LockGuard {
     }
 }
 
-/// The release of one key.
+/// The release of one key, which is the grant of the next one who waits for it in this process, if there is one.
 async fn release(hold: Arc<Hold>) -> Result<(), Error> {
     let deadline = hold.deadline();
     let now = Moment::now();
@@ -283,35 +285,43 @@ async fn release(hold: Arc<Hold>) -> Result<(), Error> {
         hold.release_late();
         return Err(hold.lost_error());
     };
+    let reply = match Pass::of(&hold, leaving) {
+        Ok(pass) => pass.send().await,
+        Err(leaving) => free(&hold, leaving, now).await,
+    };
+    match reply {
+        Ok(Reply::Done) => {
+            observe::released(&hold);
+            Ok(())
+        }
+        Ok(Reply::NotHeld) if deadline.is_none_or(Moment::has_passed) => Err(hold.lost_error()),
+        Ok(Reply::NotHeld) => Err(hold.not_held_error()),
+        Err(error) => Err(store_error(&hold.registered, &hold.key, "release", &error)),
+    }
+}
+
+/// Frees the key; what fails is tried again in the background.
+async fn free(
+    hold: &Arc<Hold>,
+    leaving: Option<Leaving>,
+    now: Moment,
+) -> Result<Reply, StoreError> {
     let registered = &hold.registered;
     let request = hold.release_request(call::mark(registered));
     if !registered.has_io
         && let Some(Reply::Done) = registered.store.release_now(&request, now)
     {
         drop(leaving);
-        observe::released(&hold);
-        return Ok(());
+        return Ok(Reply::Done);
     }
     let sent = Moment::now();
     let mark = request.sent.clone();
-    let abandon = |call| keeper::adopt_release(Arc::clone(&hold), leaving, call);
+    let abandon = |call| keeper::adopt_release(Arc::clone(hold), leaving, call);
     let call = Call::new(registered.store.clone().release(request), mark, abandon);
     match call.answer(sent.after(registered.request_timeout)).await {
-        Ok(Ok(Reply::Done)) => {
-            observe::released(&hold);
-            Ok(())
-        }
-        Ok(Ok(Reply::NotHeld)) if deadline.is_none_or(Moment::has_passed) => Err(hold.lost_error()),
-        Ok(Ok(Reply::NotHeld)) => Err(hold.not_held_error()),
-        Ok(Err(error)) => {
-            keeper::adopt_release(Arc::clone(&hold), None, None);
-            Err(store_error(registered, &hold.key, "release", &error))
-        }
+        Ok(reply) => reply.inspect_err(|_| keeper::adopt_release(Arc::clone(hold), None, None)),
         // The call itself has gone to the keeper.
-        Err(unanswered) => {
-            let error = unanswered.into_store_error(registered);
-            Err(store_error(registered, &hold.key, "release", &error))
-        }
+        Err(unanswered) => Err(unanswered.into_store_error(registered)),
     }
 }
 

@@ -333,6 +333,11 @@ impl Hold {
         self.sent
     }
 
+    /// When the grant came back.
+    pub(crate) fn granted(&self) -> Moment {
+        self.granted
+    }
+
     /// The store is about to be asked for a lease of `ttl`.
     pub(crate) fn leases(&self, ttl: Duration) {
         self.leased_until

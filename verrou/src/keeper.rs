@@ -29,7 +29,8 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 pub(crate) use self::releases::{
-    Unclaimed, adopt_acquire, adopt_release, finish, release, release_unclaimed,
+    Unclaimed, adopt_acquire, adopt_pass, adopt_release, finish, release, release_both,
+    release_unclaimed,
 };
 use crate::clock::{self, Moment};
 use crate::hold::Hold;
@@ -304,7 +305,7 @@ struct Round {
     next: Moment,
 }
 
-fn submit(job: impl Future<Output = ()> + Send + 'static) {
+pub(crate) fn submit(job: impl Future<Output = ()> + Send + 'static) {
     let mut keeper = Keeper::lock();
     keeper.jobs.push(Box::pin(job));
     WAKE.notify_one();

@@ -21,6 +21,7 @@ mod lock;
 mod observe;
 mod options;
 mod owner;
+mod pass;
 mod reentry;
 mod registered;
 // The crate's own name is taken by the `extern crate` above.

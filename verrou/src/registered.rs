@@ -36,6 +36,8 @@ pub(crate) struct Registered {
     pub(crate) store: AnyStore,
     /// The store does I/O: the keeper uses a sibling with connections of its own.
     pub(crate) has_io: bool,
+    /// A release can be the next grant.
+    pub(crate) passes: bool,
     pub(crate) options: LockOptions,
     pub(crate) holder: Arc<str>,
     pub(crate) request_timeout: Duration,
@@ -54,6 +56,7 @@ impl Registered {
     pub(crate) fn new(name: String, store: impl LockStore) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let has_io = store.for_keeper().is_some();
+        let passes = store.capabilities().pass;
         for doubt in store.doubts() {
             observe::doubted(&name, &doubt);
         }
@@ -61,6 +64,7 @@ impl Registered {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             store: observe::metered(&name, Arc::new(store)),
             name,
+            passes,
             namespace: String::new(),
             has_io,
             options: LockOptions::new(),

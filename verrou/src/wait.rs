@@ -18,11 +18,12 @@ use crate::keeper::{self, Unclaimed};
 use crate::key::StoredKey;
 use crate::observe::{self, Waiting};
 use crate::options::{Terms, Wait};
+use crate::pass::Given;
 use crate::reentry::Chain;
 use crate::registered::Registered;
 use crate::sabotage::Bug;
 use crate::store::{AcquireRequest, Acquired, Owner, Sent, StoreError, Watch};
-use crate::turnstile::{Glance, Look, Ticket, Visit};
+use crate::turnstile::{Glance, Look, Ticket, Visit, Wish};
 use crate::who::Who;
 
 /// One acquisition: what is wanted, and how long it may take.
@@ -55,6 +56,16 @@ enum Answer {
     Held(Duration),
     /// Each grant was over before it was known: this lease is too short for this store. No news for other waiters.
     TooShort(Error),
+}
+
+/// How the wait for a turn ends.
+enum Turned {
+    /// The store is to be asked.
+    Asks,
+    /// The key was passed on.
+    Given(Given),
+    /// The wait is over.
+    Over,
 }
 
 /// One way to a key: when the wait for all keys began, when it ends, and what their guard shares.
@@ -177,7 +188,11 @@ impl Acquisition {
         is_first: bool,
     ) -> Result<Arc<Hold>, Error> {
         let visit = self.registered.turnstile.enter(key)?;
-        let ticket = visit.queue();
+        let ticket = visit.queue(Wish {
+            ttl: self.terms.ttl,
+            deadline: way.deadline,
+            label: self.terms.label,
+        });
         let owner = fresh_owner(Moment::now())?;
         let retry = self.terms.retry;
         // Jitter adds up to the delay itself.
@@ -193,10 +208,21 @@ impl Acquisition {
         let mut who = Who::new(&self.registered, key);
         loop {
             let turn = self.turn(&ticket, key, way, &mut hints, next_try);
-            if !who.beside(next_try >= way.deadline, turn).await? {
-                return Err(self.timeout(key, way, attempts, who));
+            match who.beside(next_try >= way.deadline, turn).await? {
+                Turned::Asks => attempts += 1,
+                Turned::Given(given) => {
+                    attempts += 1;
+                    match given.take(&self.terms, &way.loss, &visit) {
+                        Some(hold) => return Ok(hold),
+                        // The lease was over before the grant was seen.
+                        None if retry.attempts == Some(attempts) => {
+                            return Err(self.timeout(key, way, attempts, who));
+                        }
+                        None => continue,
+                    }
+                }
+                Turned::Over => return Err(self.timeout(key, way, attempts, who)),
             }
-            attempts += 1;
             let (asked_at, answered) = (Moment::now(), self.answered_by(way));
             ticket.due(answered);
             let asked = ticket.asks(answered);
@@ -232,8 +258,8 @@ impl Acquisition {
         }
     }
 
-    /// Waits until this waiter is the head, nobody of this process has the key, and `next_try` or a hint has come; false
-    /// if the deadline came first.
+    /// Waits until this waiter is the head, nobody of this process has the key, and `next_try` or a hint has come; or until
+    /// the key is passed on to it.
     ///
     /// Polled at least once a second, which is how a kept acquire is told from a waiting one.
     async fn turn(
@@ -243,7 +269,7 @@ impl Acquisition {
         way: &Way,
         hints: &mut Option<Watch>,
         next_try: Moment,
-    ) -> Result<bool, Error> {
+    ) -> Result<Turned, Error> {
         let mut lost = Lost::of(&way.loss);
         let mut hinted = false;
         // The wait is over, and goes on only for an answer that somebody else is waiting for.
@@ -268,9 +294,11 @@ impl Acquisition {
                 heard = heard || hint.as_mut().poll(cx).is_ready();
                 let until = match ticket.look(cx.waker(), &self.chain) {
                     Look::Turn if (next_try > FIRST || stayed) && deadline.has_passed() => {
-                        return Poll::Ready(Ok(false));
+                        return Poll::Ready(Ok(Some(Turned::Over)));
                     }
-                    Look::Turn if heard || next_try.has_passed() => return Poll::Ready(Ok(true)),
+                    Look::Turn if heard || next_try.has_passed() => {
+                        return Poll::Ready(Ok(Some(Turned::Asks)));
+                    }
                     Look::Turn => {
                         ticket.due(next_try);
                         next_try
@@ -283,6 +311,7 @@ impl Acquisition {
                         }
                         until
                     }
+                    Look::Given(given) => return Poll::Ready(Ok(Some(Turned::Given(given)))),
                     Look::Refused(error) => return Poll::Ready(Err(error)),
                     Look::Reentrant => return Poll::Ready(Err(self.reentrant(key))),
                 };
@@ -295,7 +324,7 @@ impl Acquisition {
                     deadline = deadline.max(answered.min(last));
                 }
                 if deadline.has_passed() {
-                    return Poll::Ready(Ok(false));
+                    return Poll::Ready(Ok(Some(Turned::Over)));
                 }
                 let until = until.min(deadline);
                 if until != wake_at || timer.is_none() {
@@ -307,16 +336,13 @@ impl Acquisition {
                 }
                 match timer.as_mut().as_pin_mut().map(|timer| timer.poll(cx)) {
                     // Look again, with another timer.
-                    Some(Poll::Ready(())) => Poll::Ready(Ok(false)),
+                    Some(Poll::Ready(())) => Poll::Ready(Ok(None)),
                     _ => Poll::Pending,
                 }
             })
             .await?;
-            if turned {
-                return Ok(true);
-            }
-            if deadline.has_passed() {
-                return Ok(false);
+            if let Some(turned) = turned {
+                return Ok(turned);
             }
             hinted = heard;
         }
@@ -417,7 +443,10 @@ impl Acquisition {
                 }
             };
             let token = match answer {
-                Acquired::Held { remaining } => return Ok(Answer::Held(remaining)),
+                Acquired::Held { remaining } => {
+                    visit.heard_of_others();
+                    return Ok(Answer::Held(remaining));
+                }
                 Acquired::Granted { token } => token,
             };
             if !sent

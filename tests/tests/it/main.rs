@@ -8,6 +8,7 @@ mod edges;
 mod faults;
 mod guard;
 mod links;
+mod passing;
 mod processes;
 mod purging;
 mod reentry;

@@ -72,6 +72,7 @@ const LAYERS: [&[&str]; 6] = [
         "wait",
         "who",
         "guard",
+        "pass",
         "body",
         "turnstile",
         "hold",
