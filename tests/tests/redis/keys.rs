@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tests::servers::redis::{Server, ask, shared_url};
+use tests::servers::redis::{Server, shared_url};
 use tests::{eventually, soon};
 use verrou::drivers::RedisStore;
 use verrou::store::{
