@@ -307,7 +307,7 @@ fn every_cell_of_the_drivers_tables_names_its_tests_and_they_exist() {
             .skip(2)
             .take_while(|line| line.starts_with("/// |"))
             .collect();
-        assert_eq!(rows.len(), 5, "the table of {driver}");
+        assert!(rows.len() >= 5, "the table of {driver}");
         for row in rows {
             let cell = row
                 .trim_end_matches([' ', '|'])

@@ -2,6 +2,7 @@
 
 mod address;
 mod answers;
+mod company;
 mod connections;
 mod failure;
 mod outlook;
@@ -17,7 +18,7 @@ use redis::sentinel::SentinelClient;
 use redis::{Client, ProtocolVersion, RedisError, Value};
 
 use self::address::{client_at, tuned};
-use self::answers::{acquired, adopted, carried, holding, renewed, reply, scanned};
+use self::answers::{acquired, adopted, holding, renewed, reply, scanned};
 use self::connections::{Connections, PATIENCE, Source};
 use self::failure::{failure, is_of_no_use, outcome, store_error};
 use self::outlook::Outlook;
@@ -26,7 +27,7 @@ use self::setup::Allowed;
 pub use self::setup::RedisWarning;
 use self::watcher::Watcher;
 use crate::clock::Moment;
-use crate::drivers::group::{Answer, Carrier, Errand, Group};
+use crate::drivers::group::Group;
 use crate::error::{Error, Outcome};
 use crate::store::{
     AcquireRequest, Acquired, AdoptRequest, Adopted, Capabilities, Cursor, Doubt,
@@ -68,9 +69,9 @@ const DEFAULT_GRACE: Duration = Duration::from_secs(600);
 /// # Statements
 /// One script for each operation, by `EVALSHA`; a server that was restarted gets it once in full. Acquires and releases that wait
 /// at the same moment share one script, and so do renewals; on a cluster each goes by itself. A lock is the key
-/// `<prefix>:{k<namespace>:<key>}lock`, with its counter `..fence` and, while somebody waits, `..waiters` in the same slot of a
-/// cluster. All three expire by themselves: the counter when the clock is past the last token by the grace, so that a
-/// million keys of one use leave nothing behind. A release publishes on one of the channels `<prefix>:wake:<0 to 15>`, and only if
+/// `<prefix>:{k<namespace>:<key>}lock`, with `..waiters` while somebody waits; `<prefix>:fence` is the counter of all keys. On a
+/// cluster each key has its own, `..fence` in the same slot. All expire by themselves: the counter when the clock is past the
+/// last token by the grace, so that a million keys of one use leave nothing behind. A release publishes on one of the channels `<prefix>:wake:<0 to 15>`, and only if
 /// somebody has lately found the key taken. The user needs `+@scripting +@read +@write +@pubsub +time +info +ping` on `~<prefix>:*`
 /// and `&<prefix>:wake:*`.
 ///
@@ -280,7 +281,7 @@ impl LockStore for RedisStore {
         scan.arg("COUNT").arg(request.limit.get());
         let link = inner.connections.checkout(PATIENCE).await?;
         request.sent.mark();
-        let answer = link.command(scan).await;
+        let answer = link.command(&scan).await;
         let answer = answer.map_err(|error| inner.failed(&link, &error, false))?;
         let (next, names) = scanned(answer)?;
         let keys = names.iter().filter_map(|name| inner.names.key_of(name));
@@ -347,47 +348,7 @@ impl std::fmt::Debug for RedisStore {
     }
 }
 
-impl Carrier for RedisStore {
-    type Link = connections::Link;
-
-    async fn alone(&self, errand: Errand) -> Result<Answer, StoreError> {
-        match errand {
-            Errand::Acquire(request) => self.inner.acquire(&request).await.map(Answer::Acquired),
-            Errand::Release(request) => self.inner.release(&request).await.map(Answer::Released),
-        }
-    }
-
-    async fn link(&self) -> Result<Self::Link, StoreError> {
-        Ok(self.inner.connections.checkout(PATIENCE).await?)
-    }
-
-    async fn carry(&self, link: Self::Link, errands: &[Errand]) -> Result<Vec<Answer>, StoreError> {
-        let call = self.inner.names.many(errands);
-        let answer = link.run(&call).await;
-        // What the server refuses in the middle it has done up to there.
-        answer
-            .map_err(|error| self.inner.failed(&link, &error, true))
-            .and_then(|answer| carried(&answer, errands))
-            .map_err(|error| StoreError::unknown(Arc::clone(error.cause())))
-    }
-}
-
 impl Inner {
-    async fn acquire(&self, request: &AcquireRequest) -> Result<Acquired, StoreError> {
-        let call = self.names.acquire(request);
-        acquired(&self.call(&request.sent, &call, PATIENCE).await?)
-    }
-
-    async fn release(&self, request: &ReleaseRequest) -> Result<Reply, StoreError> {
-        let call = self.names.release(request);
-        let (answer, doubt) = self.attempt(&request.sent, &call, PATIENCE).await?;
-        match reply(&answer)? {
-            // The first attempt has released it, and its answer was lost.
-            Reply::NotHeld if doubt => Ok(Reply::Done),
-            reply => Ok(reply),
-        }
-    }
-
     /// One script.
     async fn call(
         &self,
@@ -436,7 +397,11 @@ impl Inner {
                 .outlook
                 .is_due(link.number())
                 .then(|| redis::cmd("INFO"));
-            calls.iter().map(Call::by_hash).chain(look).collect()
+            calls
+                .iter()
+                .map(|call| call.by_hash().clone())
+                .chain(look)
+                .collect()
         };
         // Whether an earlier attempt may have been executed.
         let mut in_doubt = false;
@@ -486,7 +451,10 @@ impl Inner {
         if rest.is_empty() {
             return;
         }
-        let again = rest.iter().map(|&place| calls[place].by_hash()).collect();
+        let again = rest
+            .iter()
+            .map(|&place| calls[place].by_hash().clone())
+            .collect();
         match link.commands(again).await {
             Ok(again) => {
                 for (&place, answer) in rest.iter().zip(again) {
@@ -587,11 +555,11 @@ impl RedisBuilder {
         self
     }
 
-    /// How long the counter of a free key is kept after its last use; by default 10 minutes.
+    /// How long the counter of the tokens is kept after its last use; by default 10 minutes.
     ///
-    /// After that its next token comes from the server's clock alone, so keep this longer than the clock could be set
-    /// back, by hand or by a failover to a server whose clock is behind. Each key that was used in this time takes some
-    /// 120 bytes of the server.
+    /// After that the next token comes from the server's clock alone, so keep this longer than the clock could be set
+    /// back, by hand or by a failover to a server whose clock is behind. Give all stores of a prefix the same. On a cluster each
+    /// key has its own counter: one that was used in this time takes some 120 bytes.
     pub fn token_grace(mut self, grace: Duration) -> Self {
         self.grace = grace;
         self
@@ -632,7 +600,6 @@ impl RedisBuilder {
     /// As [`RedisStore`] says; [`Error::InvalidOption`] also for a `connect_timeout` of 0 or a `protocol` where none is
     /// taken.
     pub async fn connect(self) -> Result<RedisStore, Error> {
-        let names = Arc::new(Names::new(&self.prefix, self.grace)?);
         if self.connect_timeout.is_zero() {
             return Err(Error::invalid_option(
                 "connect_timeout",
@@ -658,9 +625,10 @@ impl RedisBuilder {
             }
             (source, None) => source,
         };
+        let names = Arc::new(Names::new(&self.prefix, self.grace, source.is_cluster())?);
         let connections = Connections::new(source, self.connect_timeout);
         let limit = self.connect_timeout;
-        let checked = setup::check(&connections, &self.prefix, self.allowed, limit).await?;
+        let checked = setup::check(&connections, &names, self.allowed, limit).await?;
         let wakes = connections.can_listen(&names.channel(0)).await;
         let watcher = Watcher::new(connections.sibling(), &names);
         Ok(RedisStore {

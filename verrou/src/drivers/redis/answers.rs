@@ -5,38 +5,32 @@ use std::time::Duration;
 use redis::Value;
 
 use super::failure::failure;
-use crate::drivers::group::{Answer, Errand};
 use crate::store::{Acquired, Adopted, Holding, Reply, StoreError};
 use crate::token::FencingToken;
 
+/// What an acquire answers that has no token to give.
+const USED_UP: i64 = -3;
+
 pub(super) fn acquired(answer: &Value) -> Result<Acquired, StoreError> {
-    let Value::Array(answer) = answer else {
-        return Err(no_answer());
-    };
-    match answer.as_slice() {
-        [Value::Int(1), granted] => Ok(Acquired::Granted {
-            token: token(granted)?,
-        }),
-        [Value::Int(0), Value::Int(left)] => Ok(Acquired::Held {
-            remaining: remaining(*left),
-        }),
-        [Value::Int(-1)] => Err(StoreError::not_applied(failure(
+    match answer {
+        Value::Int(USED_UP) => Err(StoreError::not_applied(failure(
             "the fencing tokens of this key are used up",
         ))),
-        _ => Err(no_answer()),
+        Value::Int(left) => Ok(Acquired::Held {
+            remaining: remaining(*left),
+        }),
+        granted => Ok(Acquired::Granted {
+            token: token(granted)?,
+        }),
     }
 }
 
 pub(super) fn adopted(answer: &Value) -> Result<Adopted, StoreError> {
-    let Value::Array(answer) = answer else {
-        return Err(no_answer());
-    };
-    match answer.as_slice() {
-        [Value::Int(1), granted] => Ok(Adopted::Adopted {
+    match answer {
+        Value::Int(0) => Ok(Adopted::NotHeld),
+        granted => Ok(Adopted::Adopted {
             token: token(granted)?,
         }),
-        [Value::Int(0)] => Ok(Adopted::NotHeld),
-        _ => Err(no_answer()),
     }
 }
 
@@ -64,21 +58,6 @@ pub(super) fn renewed(answer: &Value) -> Result<(Vec<Reply>, i64), StoreError> {
     let now = clock(seconds, micros).and_then(|now| i64::try_from(now).ok());
     let replies: Result<Vec<Reply>, StoreError> = replies.iter().map(reply).collect();
     Ok((replies?, now.ok_or_else(no_answer)?))
-}
-
-/// The answers to `errands`, in their order.
-pub(super) fn carried(answer: &Value, errands: &[Errand]) -> Result<Vec<Answer>, StoreError> {
-    let Value::Array(answers) = answer else {
-        return Err(no_answer());
-    };
-    let answers = errands
-        .iter()
-        .zip(answers)
-        .map(|(errand, answer)| match errand {
-            Errand::Acquire(_) => acquired(answer).map(Answer::Acquired),
-            Errand::Release(_) => reply(answer).map(Answer::Released),
-        });
-    answers.collect()
 }
 
 /// The answer of TIME, in microseconds.
@@ -109,7 +88,7 @@ fn remaining(millis: i64) -> Duration {
     }
 }
 
-/// What `inspect` answered: `o`, 16 bytes of the owner and one for the counter, or `k`, then `token:granted:holder`.
+/// What `inspect` answered: `o` and 16 bytes of the owner, or `k`, then `token:granted:holder`.
 pub(super) fn holding(answer: Value) -> Result<Option<Holding>, StoreError> {
     let Value::Array(parts) = answer else {
         return Err(no_answer());
@@ -123,7 +102,7 @@ pub(super) fn holding(answer: Value) -> Result<Option<Holding>, StoreError> {
         _ => return Err(no_answer()),
     };
     let text = match lock.split_first() {
-        Some((b'o', rest)) => rest.get(17..),
+        Some((b'o', rest)) => rest.get(16..),
         Some((b'k', rest)) => Some(rest),
         _ => None,
     };
