@@ -286,7 +286,8 @@ async fn release(hold: Arc<Hold>) -> Result<(), Error> {
         return Err(hold.lost_error());
     };
     let reply = match Pass::of(&hold, leaving) {
-        Ok(pass) => pass.send().await,
+        // Boxed: it is rarer than the other way, and larger, and each locked future has room for it.
+        Ok(pass) => Box::pin(pass.send()).await,
         Err(leaving) => free(&hold, leaving, now).await,
     };
     match reply {
