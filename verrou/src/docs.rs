@@ -1,4 +1,4 @@
-//! Pages: what is promised, how a token protects a resource, which driver to choose, how keys are made, how to test, what can be observed, how to operate, how to come from another lock and how they compare, how to write a driver, why things are as they are.
+//! Pages: what is promised, how a token protects a resource, which driver to choose, how keys are made, how to test, what can be observed, how to operate, how to come from another lock and how they compare, what a lock costs, how to write a driver, why things are as they are.
 
 #[doc = include_str!("docs/guarantees.md")]
 pub mod guarantees {}
@@ -29,6 +29,9 @@ pub mod coming_from {}
 
 #[doc = include_str!("docs/comparison.md")]
 pub mod comparison {}
+
+#[doc = include_str!("docs/performance.md")]
+pub mod performance {}
 
 #[doc = include_str!("docs/writing_a_driver.md")]
 #[cfg(any(feature = "testkit", not(doctest)))]
@@ -68,6 +71,9 @@ pub mod decisions {
 
     #[doc = include_str!("docs/decisions/0011-what-a-free-lock-pays-for.md")]
     pub mod d0011_what_a_free_lock_pays_for {}
+
+    #[doc = include_str!("docs/decisions/0012-a-release-is-the-next-grant.md")]
+    pub mod d0012_a_release_is_the_next_grant {}
 
     #[doc = include_str!("docs/decisions/0013-redis-does-much-in-one-script.md")]
     pub mod d0013_redis_does_much_in_one_script {}
