@@ -5,6 +5,7 @@
 //! worker hold URL KEY TTL_MS             takes KEY, says `held TOKEN`, and renews it until it is killed
 //! worker write URL KEY TTL_MS RESOURCE   the same without renewal; writes to RESOURCE until the lock is lost, and once more
 //! worker wait URL KEY TTL_MS             says `waiting`, takes KEY, says `held TOKEN`, and releases it
+//! worker circle URL KEY TTL_MS TASKS     TASKS tasks take KEY in turn, say `held TOKEN`, and release it, until it is killed
 //! worker give URL KEY TTL_MS             takes KEY, says `gave TOKEN TEXT` once it has handed it on; lives until its input ends
 //! worker take URL TEXT                   takes up what TEXT hands on, says `held TOKEN`, and renews it until its input ends;
 //!                                        or says `not held`
@@ -49,6 +50,9 @@ async fn main() -> Outcome {
             write(&verrou, key, milliseconds(ttl)?, resource).await?
         }
         ["wait", _, key, ttl] => wait(&verrou, key, milliseconds(ttl)?).await?,
+        ["circle", _, key, ttl, tasks] => {
+            circle(&verrou, key, milliseconds(ttl)?, tasks.parse()?).await?
+        }
         ["give", _, key, ttl] => give(&verrou, key, milliseconds(ttl)?).await?,
         ["take", _, text] => take(&verrou, text).await?,
         ["all", _, ttl, keys @ ..] => all(&verrou, keys, milliseconds(ttl)?).await?,
@@ -148,6 +152,21 @@ async fn wait(verrou: &Verrou, key: &str, ttl: Duration) -> Outcome {
     println!("held {} {}", guard.token(), wall_micros());
     guard.release().await?;
     Ok(())
+}
+
+async fn circle(verrou: &Verrou, key: &str, ttl: Duration, tasks: usize) -> Outcome {
+    let mut circling = tokio::task::JoinSet::new();
+    for _ in 0..tasks {
+        let lock = verrou.create_lock(key).ttl(ttl).wait(Wait::Forever);
+        circling.spawn(async move {
+            loop {
+                let guard = lock.acquire().await?;
+                println!("held {}", guard.token());
+                guard.release().await?;
+            }
+        });
+    }
+    circling.join_next().await.map_or(Ok(()), |ended| ended?)
 }
 
 /// Waits until the test closes the pipe.

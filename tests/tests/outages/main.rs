@@ -6,6 +6,7 @@
 mod frozen;
 mod leaving;
 mod links;
+mod passing;
 
 /// One test of `case` for each driver that it makes sense for.
 macro_rules! each {
