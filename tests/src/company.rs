@@ -89,7 +89,7 @@ pub async fn each_has_its_own_answer(store: impl LockStore + Clone) {
     }
     // Every other key is taken, so that the next statement is a mixed one.
     let (even, odd) = (0..CROWD).partition::<Vec<_>, _>(|number| number % 2 == 0);
-    let mut grants = vec![0; CROWD];
+    let mut grants = [0; CROWD];
     for number in even.iter().copied() {
         let granted = store.acquire(AcquireRequest::new(key(number), owner(number), LONG));
         grants[number] = token(&granted.await);

@@ -100,6 +100,17 @@ impl Site {
         self.stand.thaw().await;
     }
 
+    /// It is gone, and stays away: a server is killed, a file is locked by a stranger.
+    ///
+    /// # Panics
+    /// If it cannot be.
+    pub async fn go_away(&mut self) {
+        match self.stand {
+            Stand::Memory | Stand::Sqlite(..) => self.stand.freeze().await,
+            _ => self.stand.kill(),
+        }
+    }
+
     /// How many clients it has, as the server counts them; none where there is no server.
     ///
     /// # Panics

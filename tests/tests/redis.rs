@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 
+#[path = "redis/batches.rs"]
+mod batches;
 #[cfg(target_os = "linux")]
 #[path = "redis/clocks.rs"]
 mod clocks;

@@ -1,4 +1,4 @@
-//! Pages: what is promised, how a token protects a resource, which driver to choose, how keys are made, how to test, what can be observed, how to come from another lock and how they compare, how to write a driver, why things are as they are.
+//! Pages: what is promised, how a token protects a resource, which driver to choose, how keys are made, how to test, what can be observed, how to operate, how to come from another lock and how they compare, how to write a driver, why things are as they are.
 
 #[doc = include_str!("docs/guarantees.md")]
 pub mod guarantees {}
@@ -19,6 +19,9 @@ pub mod testing {}
 
 #[doc = include_str!("docs/observing.md")]
 pub mod observing {}
+
+#[doc = include_str!("docs/operating.md")]
+pub mod operating {}
 
 #[doc = include_str!("docs/coming_from.md")]
 #[cfg(any(feature = "macros", not(doctest)))]
@@ -63,6 +66,12 @@ pub mod decisions {
     #[doc = include_str!("docs/decisions/0010-the-proof-is-a-history.md")]
     pub mod d0010_the_proof_is_a_history {}
 
+    #[doc = include_str!("docs/decisions/0011-what-a-free-lock-pays-for.md")]
+    pub mod d0011_what_a_free_lock_pays_for {}
+
+    #[doc = include_str!("docs/decisions/0013-redis-does-much-in-one-script.md")]
+    pub mod d0013_redis_does_much_in_one_script {}
+
     #[doc = include_str!("docs/decisions/0014-sql-requests-go-in-company.md")]
     pub mod d0014_sql_requests_go_in_company {}
 
@@ -83,4 +92,16 @@ pub mod decisions {
 
     #[doc = include_str!("docs/decisions/0024-a-mistake-in-a-key-is-drawn.md")]
     pub mod d0024_a_mistake_in_a_key_is_drawn {}
+
+    #[doc = include_str!("docs/decisions/0025-a-command-becomes-itself.md")]
+    pub mod d0025_a_command_becomes_itself {}
+
+    #[doc = include_str!("docs/decisions/0026-a-listing-goes-in-pages.md")]
+    pub mod d0026_a_listing_goes_in_pages {}
+
+    #[doc = include_str!("docs/decisions/0027-the-holder-is-asked-for-beside-the-last-pause.md")]
+    pub mod d0027_the_holder_is_asked_for_beside_the_last_pause {}
+
+    #[doc = include_str!("docs/decisions/0028-handles-of-metrics-belong-to-a-recorder.md")]
+    pub mod d0028_handles_of_metrics_belong_to_a_recorder {}
 }

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::holder::{Holder, Utc};
 use crate::key::Shown;
 
 /// The cause of an error, shared: every waiter that was queued behind a failed call gets the same one.
@@ -37,6 +38,9 @@ pub enum Error {
         waited: Duration,
         /// How often it asked the store; 0 if it stood in the queue of its process all the time.
         attempts: u32,
+        /// Who held it when the wait ended, if that was known by then: always a holder of this process, one of another as far
+        /// as the store told it within the wait. No wait is longer for it.
+        holder: Option<Box<Holder>>,
     },
     /// The lease ended while the guard still lived; a lost guard is never held again.
     #[non_exhaustive]
@@ -258,13 +262,21 @@ impl fmt::Display for Error {
             Self::Busy { store, key } => {
                 write!(f, "{} is held by somebody else; try later, or give it a `wait`", Named(store, key))
             }
-            Self::Timeout { store, key, waited, attempts } => write!(
-                f,
-                "{} was still held by somebody else after {waited:.3?} and {attempts} {}; \
-                 try later, or allow a longer `wait` or more `attempts`",
-                Named(store, key),
-                if *attempts == 1 { "attempt" } else { "attempts" },
-            ),
+            Self::Timeout { store, key, waited, attempts, holder } => {
+                write!(f, "{} was still held by ", Named(store, key))?;
+                match holder.as_ref().filter(|holder| !holder.holder.is_empty()) {
+                    Some(holder) => {
+                        write!(f, "`{}` (since {})", Shown(&holder.holder), Utc(holder.since))?;
+                    }
+                    None => f.write_str("somebody else")?,
+                }
+                write!(
+                    f,
+                    " after {waited:.3?} and {attempts} {}; \
+                     try later, or allow a longer `wait` or more `attempts`",
+                    if *attempts == 1 { "attempt" } else { "attempts" },
+                )
+            }
             Self::Lost { store, key } => write!(
                 f,
                 "{} was lost: its lease ended before the work did; \
@@ -332,6 +344,7 @@ impl StdError for Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::token::FencingToken;
 
     #[test]
     fn a_message_does_not_repeat_its_source() {
@@ -355,6 +368,7 @@ mod tests {
             key: "k".into(),
             waited: Duration::from_millis(1500),
             attempts,
+            holder: None,
         }
     }
 
@@ -367,6 +381,18 @@ mod tests {
              try later, or allow a longer `wait` or more `attempts`"
         );
         assert!(said(0).contains("and 0 attempts; "), "{}", said(0));
+        let mut named = timeout(1);
+        if let Error::Timeout { holder, .. } = &mut named {
+            let held_for = Duration::from_secs(3);
+            let known = Holder::new("api-7:12".into(), FencingToken::MAX, held_for, held_for);
+            *holder = Some(Box::new(Holder {
+                since: std::time::UNIX_EPOCH,
+                ..known
+            }));
+        }
+        let named = named.to_string();
+        let by = "was still held by `api-7:12` (since 1970-01-01T00:00:00Z) after 1.500s and";
+        assert!(named.contains(by), "{named}");
         assert!(said(2).contains("and 2 attempts; "), "{}", said(2));
     }
 
@@ -411,6 +437,12 @@ mod tests {
                 key: evil(),
                 waited: Duration::ZERO,
                 attempts: 1,
+                holder: Some(Box::new(Holder::new(
+                    evil(),
+                    FencingToken::MAX,
+                    Duration::ZERO,
+                    Duration::ZERO,
+                ))),
             },
             Error::Lost {
                 store: evil(),

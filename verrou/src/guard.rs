@@ -11,9 +11,11 @@ use crate::hold::{Hold, Loss, Lost};
 use crate::keeper;
 use crate::observe::{self, HoldSpan};
 use crate::options::{OnLost, check_ttl};
+use crate::pass::Pass;
 use crate::serialized::SerializedLock;
-use crate::store::{RenewRequest, Reply, all};
+use crate::store::{RenewRequest, Reply, StoreError, all};
 use crate::token::FencingToken;
+use crate::turnstile::Leaving;
 
 /// A lock that is held, until it is released, dropped or lost.
 ///
@@ -170,7 +172,9 @@ impl LockGuard {
                 Err(unanswered) => Err(unanswered.into_store_error(registered)),
             };
             match reply {
-                Ok(Reply::Done) if hold.confirm(sent, duration) => keeper::watch(hold),
+                Ok(Reply::Done) if hold.confirm(sent, duration) => {
+                    keeper::watch(hold, Moment::now())
+                }
                 Ok(Reply::Done) => return Err(self.lost_error()),
                 Ok(Reply::NotHeld) => {
                     let live = hold.is_held();
@@ -196,6 +200,12 @@ impl LockGuard {
     /// # Cancel safety
     /// Dropped at any point, the release is finished in the background.
     pub async fn release(mut self) -> Result<(), Error> {
+        if self.holds.len() == 1
+            && let Some(hold) = self.holds.pop()
+        {
+            // The usual case, without a list of futures.
+            return release(hold).await;
+        }
         let lost = (!self.is_held()).then(|| self.lost_error());
         // Each is on its way from the first poll on, and none needs this future to end.
         let released = all(std::mem::take(&mut self.holds).into_iter().map(release)).await;
@@ -267,35 +277,51 @@ impl LockGuard {
     }
 }
 
-/// The release of one key.
+/// The release of one key, which is the grant of the next one who waits for it in this process, if there is one.
 async fn release(hold: Arc<Hold>) -> Result<(), Error> {
     let deadline = hold.deadline();
-    let Some(leaving) = hold.give_back() else {
+    let now = Moment::now();
+    let Some(leaving) = hold.give_back(now) else {
         hold.release_late();
         return Err(hold.lost_error());
     };
-    let registered = &hold.registered;
-    let sent = Moment::now();
-    let request = hold.release_request(call::mark(registered));
-    let mark = request.sent.clone();
-    let abandon = |call| keeper::adopt_release(Arc::clone(&hold), leaving, call);
-    let call = Call::new(registered.store.clone().release(request), mark, abandon);
-    match call.answer(sent.after(registered.request_timeout)).await {
-        Ok(Ok(Reply::Done)) => {
+    let reply = match Pass::of(&hold, leaving) {
+        Ok(pass) => pass.send().await,
+        Err(leaving) => free(&hold, leaving, now).await,
+    };
+    match reply {
+        Ok(Reply::Done) => {
             observe::released(&hold);
             Ok(())
         }
-        Ok(Ok(Reply::NotHeld)) if deadline.is_none_or(Moment::has_passed) => Err(hold.lost_error()),
-        Ok(Ok(Reply::NotHeld)) => Err(hold.not_held_error()),
-        Ok(Err(error)) => {
-            keeper::adopt_release(Arc::clone(&hold), None, None);
-            Err(store_error(registered, &hold.key, "release", &error))
-        }
+        Ok(Reply::NotHeld) if deadline.is_none_or(Moment::has_passed) => Err(hold.lost_error()),
+        Ok(Reply::NotHeld) => Err(hold.not_held_error()),
+        Err(error) => Err(store_error(&hold.registered, &hold.key, "release", &error)),
+    }
+}
+
+/// Frees the key; what fails is tried again in the background.
+async fn free(
+    hold: &Arc<Hold>,
+    leaving: Option<Leaving>,
+    now: Moment,
+) -> Result<Reply, StoreError> {
+    let registered = &hold.registered;
+    let request = hold.release_request(call::mark(registered));
+    if !registered.has_io
+        && let Some(Reply::Done) = registered.store.release_now(&request, now)
+    {
+        drop(leaving);
+        return Ok(Reply::Done);
+    }
+    let sent = Moment::now();
+    let mark = request.sent.clone();
+    let abandon = |call| keeper::adopt_release(Arc::clone(hold), leaving, call);
+    let call = Call::new(registered.store.clone().release(request), mark, abandon);
+    match call.answer(sent.after(registered.request_timeout)).await {
+        Ok(reply) => reply.inspect_err(|_| keeper::adopt_release(Arc::clone(hold), None, None)),
         // The call itself has gone to the keeper.
-        Err(unanswered) => {
-            let error = unanswered.into_store_error(registered);
-            Err(store_error(registered, &hold.key, "release", &error))
-        }
+        Err(unanswered) => Err(unanswered.into_store_error(registered)),
     }
 }
 

@@ -3,6 +3,7 @@
 //! Guard, keeper and turnstile share it. All of its state is one number that only compare-and-swap moves, so that a
 //! lease which was once seen to be over is never seen to be held again.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -17,7 +18,7 @@ use crate::error::Error;
 use crate::keeper;
 use crate::key::StoredKey;
 use crate::observe::{self, Held};
-use crate::options::{MIN_TTL, Terms, margin};
+use crate::options::{HeldTerms, MIN_TTL, Terms, margin};
 use crate::registered::Registered;
 use crate::sabotage::Bug;
 use crate::store::{Owner, ReleaseRequest, RenewRequest, Sent};
@@ -28,6 +29,8 @@ use crate::turnstile::{Leaving, Visit};
 const LOST: u64 = 0;
 /// `Hold::deadline` of a lease that its guard gave back or handed on.
 const ENDED: u64 = 1;
+/// `Hold::booked` of a lease that the keeper does not have in its book.
+const UNBOOKED: u64 = 0;
 /// An acquire that waits is polled each second; one that was not for this and a ttl is kept without being polled.
 const POLLED_WITHIN: Duration = Duration::from_secs(2);
 
@@ -39,7 +42,7 @@ pub(crate) struct Hold {
     pub(crate) key: StoredKey,
     pub(crate) owner: Owner,
     pub(crate) token: FencingToken,
-    pub(crate) terms: Terms,
+    pub(crate) terms: HeldTerms,
     /// When the request was sent that was granted: from here on counts `max_hold`.
     sent: Moment,
     /// When the grant came back: from here on counts `min_hold`.
@@ -61,14 +64,35 @@ pub(crate) struct Hold {
     owed: AtomicBool,
     /// The loss has been logged, and the other keys of the guard were told.
     told: AtomicBool,
-    /// Under which moment the keeper has this hold in its book; only changed under the keeper's lock.
-    pub(crate) booked: AtomicU64,
+    /// Under which moment the keeper has this hold in its book, if it has; only changed under the keeper's lock.
+    booked: AtomicU64,
     /// Shared by the keys of one guard: one lost, all lost.
     pub(crate) loss: Arc<Loss>,
     /// The place at the gate; goes with the release.
     visit: Mutex<Option<Visit>>,
     /// Counted as held until the lease ends.
     held: Held,
+}
+
+/// A number that nothing else in this process has, for holds and for calls that were given up. Drawn for each thread in
+/// blocks, for two threads that count together wait for each other.
+pub(crate) fn unique() -> u64 {
+    const BLOCK: u64 = 1 << 12;
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    thread_local! {
+        static LEFT: Cell<(u64, u64)> = const { Cell::new((0, 0)) };
+    }
+    let drawn = LEFT.try_with(|left| {
+        let (mut next, mut end) = left.get();
+        if next == end {
+            next = NEXT.fetch_add(BLOCK, Ordering::Relaxed);
+            end = next + BLOCK;
+        }
+        left.set((next + 1, end));
+        next
+    });
+    // A thread that is ending.
+    drawn.unwrap_or_else(|_| NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 /// What an acquire has won.
@@ -81,15 +105,17 @@ pub(crate) struct Grant {
 }
 
 impl Hold {
-    /// Takes over what `grant` says, until the deadline that follows from it.
+    /// Takes over what `grant` says, which came back at `granted`, until the deadline that follows from it.
     pub(crate) fn new(
         registered: Arc<Registered>,
         grant: Grant,
-        terms: Terms,
+        terms: &Terms,
         loss: Arc<Loss>,
         visit: Visit,
+        granted: Moment,
     ) -> Arc<Self> {
-        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let terms = terms.held();
+        let now = granted;
         let Grant {
             key,
             owner,
@@ -97,29 +123,29 @@ impl Hold {
             sent,
         } = grant;
         let counted_from = if Bug::DeadlineFromReply.is_loose() {
-            Moment::now()
+            now
         } else {
             sent
         };
         let deadline = counted_from.after(terms.ttl).before(terms.margin());
         let held = registered.meters.held(&registered, terms.label);
         let hold = Arc::new(Self {
-            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            id: unique(),
             registered,
             key,
             owner,
             token,
             sent,
-            granted: Moment::now(),
+            granted: now,
             cap: AtomicU64::new(Moment::NEVER.as_nanos()),
             deadline: AtomicU64::new(deadline.as_nanos()),
             renew_at: AtomicU64::new(sent.after(terms.ttl / 3).as_nanos()),
             handed_out: AtomicBool::new(false),
-            leased_until: AtomicU64::new(Moment::now().after(terms.ttl).as_nanos()),
+            leased_until: AtomicU64::new(now.after(terms.ttl).as_nanos()),
             struggling: AtomicBool::new(false),
             owed: AtomicBool::new(true),
             told: AtomicBool::new(false),
-            booked: AtomicU64::new(0),
+            booked: AtomicU64::new(UNBOOKED),
             terms,
             loss,
             visit: Mutex::new(None),
@@ -137,18 +163,24 @@ impl Hold {
 
     /// The local deadline, passed or not; `None` once the lease has ended. Wakes nobody, so it may be called under a lock.
     pub(crate) fn deadline(&self) -> Option<Moment> {
-        let deadline = self.deadline.load(Ordering::Acquire);
+        // In one order with the keeper's book: see `is_booked`.
+        let deadline = self.deadline.load(Ordering::SeqCst);
         (deadline > ENDED).then(|| Moment::from_nanos(deadline))
     }
 
     /// The local deadline, if it has not passed. A lease that is found to be over is lost from then on.
     pub(crate) fn held_until(&self) -> Option<Moment> {
+        // No clock for what is over anyway.
+        self.deadline().and_then(|_| self.held_at(Moment::now()))
+    }
+
+    fn held_at(&self, now: Moment) -> Option<Moment> {
         let mut deadline = self.deadline.load(Ordering::Acquire);
         loop {
             if deadline <= ENDED {
                 return None;
             }
-            if !Moment::from_nanos(deadline).has_passed() || Bug::HeldByTimer.is_loose() {
+            if now.as_nanos() < deadline || Bug::HeldByTimer.is_loose() {
                 return Some(Moment::from_nanos(deadline));
             }
             if Bug::RenewalRevives.is_loose() && self.is_to_renew() {
@@ -182,15 +214,15 @@ impl Hold {
         lost
     }
 
-    /// Ends the lease as given back; whether it was held until now.
-    fn end(&self) -> bool {
-        self.held_until().is_some() && self.end_as(ENDED)
+    /// Ends the lease as given back; whether it was held at `now`.
+    fn end(&self, now: Moment) -> bool {
+        self.held_at(now).is_some() && self.end_as(ENDED)
     }
 
     fn end_as(&self, state: u64) -> bool {
         let ended = self
             .deadline
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |deadline| {
+            .fetch_update(Ordering::SeqCst, Ordering::Acquire, |deadline| {
                 (deadline > ENDED).then_some(state)
             })
             .is_ok();
@@ -270,12 +302,40 @@ impl Hold {
                 });
         }
         self.handed_out.store(true, Ordering::Release);
-        keeper::watch(self);
+        keeper::watch(self, self.granted);
+    }
+
+    /// Under which moment the keeper's book has it.
+    pub(crate) fn booked(&self) -> Option<Moment> {
+        let booked = self.booked.load(Ordering::SeqCst);
+        (booked != UNBOOKED).then(|| Moment::from_nanos(booked))
+    }
+
+    /// Whether the keeper's book has it. Who has ended the lease before and finds that it has not may go: who enters it at
+    /// the same time looks at the lease after that.
+    pub(crate) fn is_booked(&self) -> bool {
+        self.booked().is_some()
+    }
+
+    /// Under the keeper's lock.
+    pub(crate) fn set_booked(&self, at: Option<Moment>) {
+        let at = at.map_or(UNBOOKED, Moment::as_nanos);
+        self.booked.store(at, Ordering::SeqCst);
+    }
+
+    /// The guard gave the lease back or handed it on, before it was lost.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.deadline.load(Ordering::SeqCst) == ENDED
     }
 
     /// When the request was sent that won this key.
     pub(crate) fn sent(&self) -> Moment {
         self.sent
+    }
+
+    /// When the grant came back.
+    pub(crate) fn granted(&self) -> Moment {
+        self.granted
     }
 
     /// The store is about to be asked for a lease of `ttl`.
@@ -319,7 +379,7 @@ impl Hold {
 
     /// Nothing for a key that was won but never handed out: nobody has worked under it.
     pub(crate) fn min_hold_left(&self) -> Duration {
-        if self.handed_out.load(Ordering::Acquire) {
+        if !self.terms.min_hold.is_zero() && self.handed_out.load(Ordering::Acquire) {
             self.granted.after(self.terms.min_hold).remaining()
         } else {
             Duration::ZERO
@@ -338,24 +398,24 @@ impl Hold {
     }
 
     /// Steps out of the way: the key is being released, and those who wait for it wait for that.
-    pub(crate) fn depart(&self) -> Option<Leaving> {
+    pub(crate) fn depart(&self, now: Moment) -> Option<Leaving> {
         let visit = self
             .visit
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take()?;
-        let until = Moment::now().after(self.registered.request_timeout);
+        let until = now.after(self.registered.request_timeout);
         Some(visit.leave(self.id, until))
     }
 
     /// The guard gives the lease back, to be released by the one who called: `None` if it was lost before.
-    pub(crate) fn give_back(self: &Arc<Self>) -> Option<Option<Leaving>> {
-        let held = self.end();
+    pub(crate) fn give_back(self: &Arc<Self>, now: Moment) -> Option<Option<Leaving>> {
+        let held = self.end(now);
         keeper::unwatch(self);
         if !held || !self.take_owed() {
             return None;
         }
-        Some(self.depart())
+        Some(self.depart(now))
     }
 
     /// The guard gives the key to another process: nothing is told to the store.
@@ -364,10 +424,11 @@ impl Hold {
         if !self.take_owed() {
             return false;
         }
-        let held = self.end();
+        let now = Moment::now();
+        let held = self.end(now);
         keeper::unwatch(self);
         if held {
-            drop(self.depart());
+            drop(self.depart(now));
         } else {
             self.owed.store(true, Ordering::Release);
         }
@@ -376,10 +437,11 @@ impl Hold {
 
     /// Frees the key without waiting: in place if the store does no I/O, else through the keeper.
     pub(crate) fn release_late(self: &Arc<Self>) {
-        self.end();
+        let now = Moment::now();
+        self.end(now);
         keeper::unwatch(self);
         self.tell_loss(false);
-        let leaving = self.depart();
+        let leaving = self.depart(now);
         if self.take_owed() {
             keeper::release(self, leaving);
         }
@@ -402,7 +464,7 @@ impl Hold {
                 kin.give_up(false);
             }
         }
-        let leaving = self.depart();
+        let leaving = self.depart(Moment::now());
         if self.take_owed() {
             keeper::release(self, leaving);
         }
@@ -439,7 +501,8 @@ pub(crate) struct Loss {
     raised: AtomicBool,
     /// When the acquire was last polled, in nanoseconds of the boot-time clock.
     polled: AtomicU64,
-    listeners: Mutex<Listeners>,
+    /// Made by the first one: a lock that is held seldom has any.
+    listeners: Mutex<Option<Box<Listeners>>>,
 }
 
 #[derive(Default)]
@@ -464,6 +527,7 @@ impl Loss {
             if self.raised.swap(true, Ordering::AcqRel) {
                 return;
             }
+            let listeners = listeners.get_or_insert_default();
             listeners.lost = Some(key.clone());
             std::mem::take(&mut listeners.wakers)
         };
@@ -475,7 +539,9 @@ impl Loss {
 
     /// The key that was lost first.
     pub(crate) fn lost_key(&self) -> Option<StoredKey> {
-        self.listeners().lost.clone()
+        self.listeners()
+            .as_ref()
+            .and_then(|listeners| listeners.lost.clone())
     }
 
     /// Somebody polls the acquire that this belongs to, or waits for a call that ends by `moment`.
@@ -489,18 +555,18 @@ impl Loss {
 
     /// `hold` is lost when another one of this guard is, and the other way round.
     pub(crate) fn join(&self, hold: &Arc<Hold>) {
-        self.listeners().kin.push(Arc::downgrade(hold));
+        let mut listeners = self.listeners();
+        let kin = &mut listeners.get_or_insert_default().kin;
+        kin.push(Arc::downgrade(hold));
     }
 
     fn kin(&self) -> Vec<Arc<Hold>> {
-        self.listeners()
-            .kin
-            .iter()
-            .filter_map(Weak::upgrade)
-            .collect()
+        let listeners = self.listeners();
+        let kin = listeners.iter().flat_map(|listeners| &listeners.kin);
+        kin.filter_map(Weak::upgrade).collect()
     }
 
-    fn listeners(&self) -> MutexGuard<'_, Listeners> {
+    fn listeners(&self) -> MutexGuard<'_, Option<Box<Listeners>>> {
         self.listeners
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -530,13 +596,14 @@ impl Future for Lost {
         if this.loss.is_raised() {
             return Poll::Ready(());
         }
-        let mut listeners = this.loss.listeners();
+        let mut all = this.loss.listeners();
+        let listeners = all.get_or_insert_default();
         let listener = *this.listener.get_or_insert_with(|| {
             listeners.next += 1;
             listeners.next
         });
         let known = listeners.wakers.insert(listener, cx.waker().clone());
-        drop(listeners);
+        drop(all);
         drop(known);
         // It may have been raised between the first look and the entry in the list.
         if this.loss.is_raised() {
@@ -550,7 +617,11 @@ impl Future for Lost {
 impl Drop for Lost {
     fn drop(&mut self) {
         if let Some(listener) = self.listener {
-            let waker = self.loss.listeners().wakers.remove(&listener);
+            let mut all = self.loss.listeners();
+            let waker = all
+                .as_mut()
+                .and_then(|listeners| listeners.wakers.remove(&listener));
+            drop(all);
             drop(waker);
         }
     }

@@ -7,17 +7,21 @@
 //! A lease is renewed after a third of its ttl, in one call with those of the same store whose time comes soon, and tried
 //! again until it is over. So ten thousand of them are some dozen calls.
 //!
+//! Most locks are held for much less than that, and are none of its business: it has a book of the leases to look after, but
+//! a new one is not entered at once. The store's turnstile knows who holds; some time after a grant the keeper comes by and
+//! enters those who still do.
+//!
 //! The thread starts with the first lease. It ends some seconds after there is nothing left to do and no store left that
 //! it has a sibling of, and starts again by itself.
 
 mod releases;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -25,7 +29,8 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 pub(crate) use self::releases::{
-    Unclaimed, adopt_acquire, adopt_release, finish, release, release_unclaimed,
+    Unclaimed, adopt_acquire, adopt_pass, adopt_release, finish, release, release_both,
+    release_unclaimed,
 };
 use crate::clock::{self, Moment};
 use crate::hold::Hold;
@@ -49,6 +54,9 @@ const STAGGER: u32 = 32;
 /// How long the thread stays when there is nothing left to do.
 const IDLE: Duration = Duration::from_secs(5);
 
+/// How soon after a grant the keeper comes by. A lease that needs it sooner is entered at once.
+const PROBATION: Duration = Duration::from_secs(1);
+
 static KEEPER: Mutex<Keeper> = Mutex::new(Keeper::new());
 /// The siblings of the stores, by the number of the store. Made and used on the keeper's thread only.
 static SIBLINGS: Mutex<Option<HashMap<u64, AnyStore>>> = Mutex::new(None);
@@ -59,23 +67,70 @@ static ACTIVE: AtomicUsize = AtomicUsize::new(0);
 struct Keeper {
     /// The leases to look after, by the moment of the next look.
     book: BTreeMap<(u64, u64), Arc<Hold>>,
+    /// Where to come by, and when; in this order.
+    rounds: VecDeque<(Moment, Weak<Registered>)>,
     jobs: Vec<Boxed<()>>,
     /// The thread looks up at this moment at the latest.
     asleep_until: Moment,
     running: bool,
 }
 
-/// Looks after the lease of `hold` from now on.
-pub(crate) fn watch(hold: &Arc<Hold>) {
-    let mut keeper = Keeper::lock();
-    keeper.book(hold);
-    Keeper::ensure_running(keeper);
+/// Looks after the lease of `hold`, whose key is in the turnstile since `granted`.
+pub(crate) fn watch(hold: &Arc<Hold>, granted: Moment) {
+    let soon = hold
+        .next_look()
+        .is_some_and(|look| look < granted.after(2 * PROBATION));
+    if soon || hold.is_booked() {
+        let mut keeper = Keeper::lock();
+        keeper.book(hold);
+        Keeper::ensure_running(keeper);
+    } else if !hold.registered.expects_keeper.load(Ordering::Acquire) {
+        invite(&hold.registered);
+    }
 }
 
-/// Looks after it no more.
+/// Looks after it no more. Its lease has ended, or the keeper will find it anew.
 pub(crate) fn unwatch(hold: &Hold) {
-    let gone = Keeper::lock().strike(hold);
-    drop(gone);
+    if hold.is_booked() {
+        let gone = Keeper::lock().strike(hold);
+        drop(gone);
+    }
+}
+
+/// The keeper comes by at `registered` soon.
+#[cold]
+fn invite(registered: &Arc<Registered>) {
+    if registered.expects_keeper.swap(true, Ordering::AcqRel) {
+        return;
+    }
+    let mut keeper = Keeper::lock();
+    let at = Moment::now().after(PROBATION);
+    keeper.rounds.push_back((at, Arc::downgrade(registered)));
+    if at < keeper.asleep_until {
+        WAKE.notify_one();
+    }
+    if !Keeper::ensure_running(keeper) {
+        registered.expects_keeper.store(false, Ordering::Release);
+    }
+}
+
+/// Enters the leases of `registered` that are not entered yet.
+fn come_by(registered: &Registered) {
+    // Before the look: whoever takes a key that this does not see asks for the next one. Both go through the lock of its gate.
+    registered.expects_keeper.store(false, Ordering::Release);
+    for hold in registered.turnstile.holders() {
+        if hold.is_booked() {
+            continue;
+        }
+        guarded(&hold, || {
+            if hold.next_look().is_some() {
+                Keeper::lock().book(&hold);
+            } else {
+                // Somebody was the first to find that it is over.
+                end(&hold, false);
+            }
+        });
+    }
 }
 
 /// Lets the sibling of `registered` go.
@@ -98,6 +153,7 @@ impl Keeper {
     const fn new() -> Self {
         Self {
             book: BTreeMap::new(),
+            rounds: VecDeque::new(),
             jobs: Vec::new(),
             asleep_until: Moment::NEVER,
             running: false,
@@ -117,8 +173,13 @@ impl Keeper {
             return;
         }
         let Some(at) = hold.next_look() else { return };
-        hold.booked.store(at.as_nanos(), Ordering::Relaxed);
+        hold.set_booked(Some(at));
         self.book.insert((at.as_nanos(), hold.id), Arc::clone(hold));
+        if hold.has_ended() {
+            // Just now: its guard may not have found it here.
+            let _ = self.strike(hold);
+            return;
+        }
         if at < self.asleep_until {
             WAKE.notify_one();
         }
@@ -126,13 +187,15 @@ impl Keeper {
 
     #[must_use = "to be dropped outside of the lock"]
     fn strike(&mut self, hold: &Hold) -> Option<Arc<Hold>> {
-        self.book
-            .remove(&(hold.booked.load(Ordering::Relaxed), hold.id))
+        let at = hold.booked()?;
+        hold.set_booked(None);
+        self.book.remove(&(at.as_nanos(), hold.id))
     }
 
-    fn ensure_running(mut keeper: MutexGuard<'static, Self>) {
+    /// Whether there is a thread now.
+    fn ensure_running(mut keeper: MutexGuard<'static, Self>) -> bool {
         if keeper.running {
-            return;
+            return true;
         }
         let thread = std::thread::Builder::new().name("verrou-keeper".to_owned());
         match thread.spawn(run) {
@@ -141,8 +204,16 @@ impl Keeper {
             Err(error) => {
                 drop(keeper);
                 observe::no_keeper(&error);
+                return false;
             }
         }
+        true
+    }
+
+    /// Where to come by now.
+    fn invitations(&mut self, now: Moment) -> Vec<Weak<Registered>> {
+        let due = self.rounds.partition_point(|(at, _)| *at <= now);
+        self.rounds.drain(..due).map(|(_, whom)| whom).collect()
     }
 
     /// What is due now.
@@ -151,12 +222,16 @@ impl Keeper {
         while let Some(first) = self.book.first_entry()
             && first.key().0 <= now.as_nanos()
         {
-            due.push(first.remove());
+            let hold = first.remove();
+            hold.set_booked(None);
+            due.push(hold);
         }
-        self.asleep_until = self
+        let look = self
             .book
             .first_key_value()
             .map_or(Moment::NEVER, |((at, _), _)| Moment::from_nanos(*at));
+        let round = self.rounds.front().map_or(Moment::NEVER, |(at, _)| *at);
+        self.asleep_until = look.min(round);
         Round {
             jobs: std::mem::take(&mut self.jobs),
             due,
@@ -195,6 +270,7 @@ impl Keeper {
     /// Ends the thread if nothing came in meanwhile.
     fn stop_if_idle(&mut self) -> bool {
         let idle = self.book.is_empty()
+            && self.rounds.is_empty()
             && self.jobs.is_empty()
             && ACTIVE.load(Ordering::Acquire) == 0
             && siblings().as_ref().is_none_or(HashMap::is_empty);
@@ -229,7 +305,7 @@ struct Round {
     next: Moment,
 }
 
-fn submit(job: impl Future<Output = ()> + Send + 'static) {
+pub(crate) fn submit(job: impl Future<Output = ()> + Send + 'static) {
     let mut keeper = Keeper::lock();
     keeper.jobs.push(Box::pin(job));
     WAKE.notify_one();
@@ -247,7 +323,9 @@ fn run() {
                 drop(siblings);
                 let mut keeper = Keeper::lock();
                 keeper.running = false;
-                if !keeper.book.is_empty() || !keeper.jobs.is_empty() {
+                let busy =
+                    !keeper.book.is_empty() || !keeper.rounds.is_empty() || !keeper.jobs.is_empty();
+                if busy {
                     Keeper::ensure_running(keeper);
                 }
             }
@@ -260,7 +338,14 @@ fn run() {
     {
         Ok(runtime) => runtime.block_on(attend()),
         Err(error) => {
-            Keeper::lock().running = false;
+            let mut keeper = Keeper::lock();
+            keeper.running = false;
+            let rounds = std::mem::take(&mut keeper.rounds);
+            drop(keeper);
+            // The next lease tries again.
+            for registered in rounds.iter().filter_map(|(_, whom)| whom.upgrade()) {
+                registered.expects_keeper.store(false, Ordering::Release);
+            }
             observe::no_keeper(&error);
         }
     }
@@ -270,6 +355,10 @@ async fn attend() {
     let mut idle_since = None;
     loop {
         let now = Moment::now();
+        let invitations = Keeper::lock().invitations(now);
+        for registered in invitations.iter().filter_map(Weak::upgrade) {
+            come_by(&registered);
+        }
         let Round {
             jobs,
             due,
@@ -495,5 +584,41 @@ impl<T> Future for Caught<T> {
             Ok(poll) => poll.map(Some),
             Err(_) => Poll::Ready(None),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::drivers::MemoryStore;
+    use crate::{Error, LockFactory};
+
+    #[tokio::test]
+    async fn a_lease_is_entered_in_the_book_once_it_has_lasted_and_leaves_it_with_its_guard()
+    -> Result<(), Error> {
+        let locks = LockFactory::new(MemoryStore::new());
+        let lock = locks.create_lock("k").ttl(Duration::from_secs(60));
+        let booked = || {
+            let holders = locks.registered.turnstile.holders();
+            holders.iter().filter(|hold| hold.is_booked()).count()
+        };
+        for _ in 0..100 {
+            lock.acquire().await?.release().await?;
+            assert_eq!(booked(), 0);
+        }
+        let guard = lock.acquire().await?;
+        let hold = locks.registered.turnstile.holders().pop();
+        let limit = Moment::now().after(Duration::from_secs(20));
+        while booked() == 0 {
+            assert!(!limit.has_passed(), "the keeper has never come by");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        guard.release().await?;
+        assert!(hold.is_some_and(|hold| !hold.is_booked()));
+        // A short one needs it sooner.
+        let short = locks.create_lock("s").ttl(Duration::from_secs(1));
+        let guard = short.acquire().await?;
+        assert_eq!(booked(), 1);
+        guard.release().await
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use crate::body::Body;
 use crate::call::{self, Call, store_error};
@@ -12,6 +12,7 @@ use crate::clock::Moment;
 use crate::error::{Error, Outcome};
 use crate::guard::LockGuard;
 use crate::hold::{Grant, Hold, Loss};
+use crate::holder::Holder;
 use crate::keeper::{self, Unclaimed};
 use crate::key::{Shown, StoredKey};
 use crate::observe;
@@ -24,7 +25,6 @@ use crate::store::{
     AdoptRequest, Adopted, Cursor, ForceReleaseRequest, Holding, InspectRequest, ListRequest,
     LockStore, Owner, Sent, StoreError,
 };
-use crate::token::FencingToken;
 use crate::wait::Acquisition;
 
 /// Makes locks of one store.
@@ -69,7 +69,7 @@ impl LockFactory {
         self.describe(
             self.registered
                 .stored_key(key.as_ref())
-                .map(|key| vec![key]),
+                .map(|key| Arc::from([key])),
         )
     }
 
@@ -91,11 +91,11 @@ impl LockFactory {
                     "a lock of several keys needs at least one",
                 ));
             }
-            Ok(keys)
+            Ok(keys.into())
         }))
     }
 
-    fn describe(&self, keys: Result<Vec<StoredKey>, Error>) -> Lock {
+    fn describe(&self, keys: Result<Arc<[StoredKey]>, Error>) -> Lock {
         Lock {
             registered: Arc::clone(&self.registered),
             keys,
@@ -218,8 +218,14 @@ impl Pages {
         })?;
         self.next = page.next.map(Some);
         let listed = page.listed.into_iter();
-        let named = listed.map(|one| (one.key.key().to_owned(), Holder::of(one.holding)));
+        let named = listed.map(|one| (one.key.key().to_owned(), Holder::from(one.holding)));
         Ok(Some(named.collect()))
+    }
+
+    /// Whether there is another page.
+    #[must_use]
+    pub fn has_next(&self) -> bool {
+        self.next.is_some()
     }
 }
 
@@ -229,7 +235,7 @@ impl Pages {
 #[must_use = "a lock does nothing until it is acquired"]
 pub struct Lock {
     registered: Arc<Registered>,
-    keys: Result<Vec<StoredKey>, Error>,
+    keys: Result<Arc<[StoredKey]>, Error>,
     options: LockOptions,
 }
 
@@ -388,7 +394,7 @@ impl Lock {
     /// # Cancel safety
     /// It changes nothing but what it was asked for, which may have been done when it is dropped in flight.
     pub async fn inspect(&self) -> Result<Option<Holder>, Error> {
-        Ok(self.holding("inspect").await?.map(Holder::of))
+        Ok(self.holding("inspect").await?.map(Holder::from))
     }
 
     /// Frees the lock whoever holds it; whether somebody did. For the operator whose holder is known to be dead.
@@ -425,7 +431,7 @@ impl Lock {
 
     fn single_key(&self, option: &'static str) -> Result<&StoredKey, Error> {
         self.registered.check_open()?;
-        match self.keys.as_ref().map_err(Clone::clone)?.as_slice() {
+        match &**self.keys.as_ref().map_err(Clone::clone)? {
             [key] => Ok(key),
             _ => Err(Error::invalid_option(
                 option,
@@ -445,41 +451,6 @@ impl Lock {
             chain: Chain::here(),
             asked: AtomicU32::new(0),
         })
-    }
-}
-
-/// Who holds a lock.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Holder {
-    /// How the holder describes itself: host and pid unless its instance says otherwise. Empty while the key of an ended
-    /// holder is kept taken by `min_hold`.
-    pub holder: String,
-    /// The fencing token of its grant.
-    pub token: FencingToken,
-    /// What is left of its lease by the store's clock; a live holder renews it.
-    pub remaining: Duration,
-    /// When it got the lock, by this machine's clock.
-    pub since: SystemTime,
-}
-
-impl Holder {
-    fn of(holding: Holding) -> Self {
-        let Holding {
-            holder,
-            token,
-            remaining,
-            held_for,
-        } = holding;
-        let since = SystemTime::now()
-            .checked_sub(held_for)
-            .unwrap_or(SystemTime::UNIX_EPOCH);
-        Self {
-            holder,
-            token,
-            remaining,
-            since,
-        }
     }
 }
 
@@ -584,9 +555,10 @@ async fn restore(
     let hold = Hold::new(
         Arc::clone(&registered),
         grant,
-        terms,
+        &terms,
         Arc::clone(&loss),
         visit,
+        Moment::now(),
     );
     let guard = LockGuard::new(vec![hold], loss);
     registered.check_open()?;

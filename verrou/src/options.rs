@@ -251,7 +251,44 @@ pub(crate) struct Terms {
     pub(crate) label: &'static str,
 }
 
+/// What of its terms a held lock is under: without those of the wait, for there may be many held locks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HeldTerms {
+    pub(crate) ttl: Duration,
+    pub(crate) max_hold: Option<Duration>,
+    pub(crate) min_hold: Duration,
+    pub(crate) label: &'static str,
+    pub(crate) renew: bool,
+    pub(crate) on_lost: OnLost,
+}
+
+impl HeldTerms {
+    pub(crate) fn margin(&self) -> Duration {
+        margin(self.ttl)
+    }
+}
+
 impl Terms {
+    pub(crate) fn held(&self) -> HeldTerms {
+        let Self {
+            ttl,
+            renew,
+            max_hold,
+            min_hold,
+            on_lost,
+            label,
+            ..
+        } = *self;
+        HeldTerms {
+            ttl,
+            max_hold,
+            min_hold,
+            label,
+            renew,
+            on_lost,
+        }
+    }
+
     fn check(&self) -> Result<(), Error> {
         check_ttl("ttl", self.ttl)?;
         if self.min_hold > self.ttl {

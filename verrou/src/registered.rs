@@ -36,11 +36,15 @@ pub(crate) struct Registered {
     pub(crate) store: AnyStore,
     /// The store does I/O: the keeper uses a sibling with connections of its own.
     pub(crate) has_io: bool,
+    /// A release can be the next grant.
+    pub(crate) passes: bool,
     pub(crate) options: LockOptions,
     pub(crate) holder: Arc<str>,
     pub(crate) request_timeout: Duration,
     pub(crate) turnstile: Turnstile,
     pub(crate) last_tokens: LastTokens,
+    /// The keeper comes by soon, to look after those who hold then.
+    pub(crate) expects_keeper: AtomicBool,
     pub(crate) meters: Meters,
     /// The keeper has a sibling of this store, which ends when this is dropped.
     pub(crate) attended: AtomicBool,
@@ -52,6 +56,7 @@ impl Registered {
     pub(crate) fn new(name: String, store: impl LockStore) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let has_io = store.for_keeper().is_some();
+        let passes = store.capabilities().pass;
         for doubt in store.doubts() {
             observe::doubted(&name, &doubt);
         }
@@ -59,6 +64,7 @@ impl Registered {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             store: observe::metered(&name, Arc::new(store)),
             name,
+            passes,
             namespace: String::new(),
             has_io,
             options: LockOptions::new(),
@@ -66,6 +72,7 @@ impl Registered {
             request_timeout: DEFAULT_REQUEST_TIMEOUT,
             turnstile: Turnstile::default(),
             last_tokens: LastTokens::default(),
+            expects_keeper: AtomicBool::new(false),
             meters: Meters::default(),
             attended: AtomicBool::new(false),
             unreleased: Mutex::default(),

@@ -4,6 +4,7 @@
 //! A head that is not polled by its due time goes to the end. The store alone decides who holds: if two tasks believe to
 //! be the head, that costs traffic, never exclusion.
 
+mod heir;
 mod line;
 
 use std::borrow::Borrow;
@@ -16,11 +17,13 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
+pub(crate) use self::heir::{Heir, Wish};
 use self::line::{Asking, Line};
 use crate::clock::Moment;
 use crate::error::Error;
 use crate::hold::Hold;
 use crate::key::{Hashed, StoredKey};
+use crate::pass::Given;
 use crate::reentry::Chain;
 use crate::sabotage::Bug;
 
@@ -108,6 +111,8 @@ pub(crate) enum Look {
     Wait(Moment),
     /// It is the head, and a late release is on its way, which is waited for until this moment.
     Leaving(Moment),
+    /// The key was passed on to it.
+    Given(Given),
     /// It need not wait any more: it failed.
     Refused(Error),
     /// It waits for the body that it runs in.
@@ -145,7 +150,7 @@ impl Turnstile {
     pub(crate) fn enter(&self, key: &StoredKey) -> Result<Visit, Error> {
         let part = self.part(key);
         let mut gates = part.gates();
-        if part.closed.load(Ordering::Acquire) {
+        if part.is_closed() {
             return Err(Error::ShutDown);
         }
         if let Some(Entry(gate)) = gates.get(key) {
@@ -158,6 +163,21 @@ impl Turnstile {
         Ok(Visit { gate })
     }
 
+    /// Goes to the gate of `key` if nobody is there.
+    pub(crate) fn enter_alone(&self, key: &StoredKey) -> Result<Option<Visit>, Error> {
+        let part = self.part(key);
+        let mut gates = part.gates();
+        if part.closed.load(Ordering::Acquire) {
+            return Err(Error::ShutDown);
+        }
+        if gates.contains(key) {
+            return Ok(None);
+        }
+        let gate = Gate::new(key, part);
+        gates.insert(Entry(Arc::clone(&gate)));
+        Ok(Some(Visit { gate }))
+    }
+
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
     }
@@ -167,12 +187,19 @@ impl Turnstile {
         if chain.is_empty() {
             return false;
         }
-        let gate = self
-            .part(key)
-            .gates()
-            .get(key)
-            .map(|Entry(gate)| Arc::clone(gate));
-        gate.is_some_and(|gate| gate.queue().is_held_by(chain))
+        self.gate(key)
+            .is_some_and(|gate| gate.queue().is_held_by(chain))
+    }
+
+    /// What this process holds of `key`, lost or not.
+    pub(crate) fn holder(&self, key: &StoredKey) -> Option<Arc<Hold>> {
+        self.gate(key)?.queue().holder()
+    }
+
+    fn gate(&self, key: &StoredKey) -> Option<Arc<Gate>> {
+        let part = self.part(key);
+        let gates = part.gates();
+        gates.get(key).map(|Entry(gate)| Arc::clone(gate))
     }
 
     /// Lets nobody in any more and sends away those who wait.
@@ -236,6 +263,10 @@ impl Turnstile {
 }
 
 impl Part {
+    fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
     fn gates(&self) -> MutexGuard<'_, HashSet<Entry, Hashed>> {
         self.gates.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -263,9 +294,9 @@ impl Borrow<StoredKey> for Entry {
 
 impl Visit {
     /// Takes a place at the end of the queue.
-    pub(crate) fn queue(&self) -> Ticket<'_> {
+    pub(crate) fn queue(&self, wish: Wish) -> Ticket<'_> {
         let mut queue = self.gate.queue();
-        let place = queue.line().join();
+        let place = queue.line().join(wish);
         Ticket {
             visit: self,
             id: place,
@@ -297,6 +328,15 @@ impl Visit {
             id: hold.id,
         });
         queue.due(Moment::NEVER);
+        let line = queue.line.as_mut();
+        let wakers = line.map_or_else(Vec::new, |line| std::mem::take(&mut line.bystanders));
+        drop(queue);
+        wake(wakers);
+    }
+
+    /// The store has the key from somebody else than this process, and that one wants it back.
+    pub(crate) fn heard_of_others(&self) {
+        self.gate.queue().line().run.heard(Moment::now());
     }
 
     /// The lease of hold `id` is over: nobody of this process has the key any more.
@@ -349,7 +389,7 @@ impl Drop for Visit {
             let room = 2 * gates.len() + 8;
             gates.shrink_to(room);
         }
-        let emptied = gates.is_empty() && part.closed.load(Ordering::Acquire);
+        let emptied = gates.is_empty() && part.is_closed();
         drop(gates);
         drop(gone);
         if emptied {
@@ -361,7 +401,7 @@ impl Drop for Visit {
 impl Ticket<'_> {
     /// What this waiter has to do. `waker` is called when that may have changed.
     pub(crate) fn look(&self, waker: &Waker, chain: &Chain) -> Look {
-        if self.visit.gate.part.closed.load(Ordering::Acquire) {
+        if self.visit.gate.part.is_closed() {
             return Look::Refused(Error::ShutDown);
         }
         let now = Moment::now();
@@ -374,9 +414,13 @@ impl Ticket<'_> {
         let Some(waiter) = line.find(self) else {
             return Look::Wait(now.after(LOOK_UP));
         };
+        if let Some(given) = waiter.given.take() {
+            return Look::Given(given.taken());
+        }
         if let Some(error) = waiter.verdict.take() {
             return Look::Refused(error);
         }
+        waiter.looked = Some(now);
         let known = waiter
             .waker
             .as_ref()
@@ -409,10 +453,16 @@ impl Ticket<'_> {
                         Look::Wait(until)
                     }
                 }
-                None => {
-                    line.due = now.after(GRACE);
-                    Look::Turn
-                }
+                None => match line.run.rests_until(now) {
+                    Some(until) => {
+                        line.due = until.after(GRACE);
+                        Look::Leaving(until)
+                    }
+                    None => {
+                        line.due = now.after(GRACE);
+                        Look::Turn
+                    }
+                },
             }
         } else {
             // The nearer to the head, the earlier a waiter looks after it.
@@ -496,6 +546,7 @@ impl Drop for Ticket<'_> {
     fn drop(&mut self) {
         let mut queue = self.visit.gate.queue();
         let granted = matches!(queue.occupant, Some(Occupant::Holder { .. }));
+        let until = queue.occupied_until(Moment::now).filter(|_| granted);
         let line = queue.line();
         let was_head = line.is_head(self);
         if Bug::HeadLostOnCancel.is_loose() && was_head && !granted {
@@ -504,10 +555,15 @@ impl Drop for Ticket<'_> {
         }
         // Its waker may run foreign code when it is dropped: outside of the lock.
         let gone = line.leave(self);
-        let wakers = if was_head {
-            line.next_turn(Moment::now())
-        } else {
+        let now = Moment::now();
+        let wakers = if !was_head {
             Vec::new()
+        } else if until.is_some_and(|until| now.after(LOOK_UP) < until) {
+            // The next one finds out by itself that it is the head, long before it has anything to do.
+            line.due = Moment::NEVER;
+            Vec::new()
+        } else {
+            line.next_turn(now)
         };
         let idle = queue.without_idle_line();
         drop(queue);
@@ -590,7 +646,9 @@ impl Queue {
         let Some(line) = &mut self.line else {
             return Vec::new();
         };
-        let mut wakers = line.next_turn(Moment::now());
+        let now = Moment::now();
+        line.run.ends(now);
+        let mut wakers = line.next_turn(now);
         wakers.append(&mut line.bystanders);
         wakers
     }

@@ -13,22 +13,24 @@ use crate::call::{self, Call, store_error};
 use crate::clock::{self, Moment};
 use crate::error::{Error, Outcome};
 use crate::guard::LockGuard;
-use crate::hold::{Grant, Hold, Loss, Lost};
+use crate::hold::{Grant, Hold, Loss, Lost, unique};
 use crate::keeper::{self, Unclaimed};
 use crate::key::StoredKey;
 use crate::observe::{self, Waiting};
 use crate::options::{Terms, Wait};
+use crate::pass::Given;
 use crate::reentry::Chain;
 use crate::registered::Registered;
 use crate::sabotage::Bug;
-use crate::store::{AcquireRequest, Acquired, Owner, StoreError, Watch};
-use crate::turnstile::{Glance, Look, Ticket, Visit};
+use crate::store::{AcquireRequest, Acquired, Owner, Sent, StoreError, Watch};
+use crate::turnstile::{Glance, Look, Ticket, Visit, Wish};
+use crate::who::Who;
 
 /// One acquisition: what is wanted, and how long it may take.
 pub(crate) struct Acquisition {
     pub(crate) registered: Arc<Registered>,
     /// Sorted by their bytes, without repetition, never empty.
-    pub(crate) keys: Vec<StoredKey>,
+    pub(crate) keys: Arc<[StoredKey]>,
     pub(crate) terms: Terms,
     /// The bodies in which the wait began.
     pub(crate) chain: Chain,
@@ -54,6 +56,16 @@ enum Answer {
     Held(Duration),
     /// Each grant was over before it was known: this lease is too short for this store. No news for other waiters.
     TooShort(Error),
+}
+
+/// How the wait for a turn ends.
+enum Turned {
+    /// The store is to be asked.
+    Asks,
+    /// The key was passed on.
+    Given(Given),
+    /// The wait is over.
+    Over,
 }
 
 /// One way to a key: when the wait for all keys began, when it ends, and what their guard shares.
@@ -92,13 +104,16 @@ impl Acquisition {
         if self.terms.wait == Wait::Never {
             return self.try_from(started).await?.map_err(|key| self.busy(&key));
         }
+        if let Some(guard) = self.at_once(started)? {
+            return Ok(guard);
+        }
         let mut won = Won::new(self);
         let way = Way {
             started,
             deadline,
             loss: Arc::clone(&won.loss),
         };
-        for key in &self.keys {
+        for key in &*self.keys {
             let hold = self.acquire_key(key, &way, won.holds.is_empty()).await?;
             won.add(hold, self.keys.len());
         }
@@ -122,13 +137,48 @@ impl Acquisition {
             deadline: started,
             loss: Arc::clone(&won.loss),
         };
-        for key in &self.keys {
+        for key in &*self.keys {
             match self.try_key(key, &way).await? {
                 Some(hold) => won.add(hold, self.keys.len()),
                 None => return Ok(Err(key.clone())),
             }
         }
         won.into_guard().map(Ok)
+    }
+
+    /// One key that nobody of this process wants, of a store that grants it on the spot: there is nothing to queue for, no
+    /// call that could be left behind, and nothing to wait for with a timer. `None`: take the usual way.
+    fn at_once(&self, started: Moment) -> Result<Option<LockGuard>, Error> {
+        let ([key], false) = (&*self.keys, self.registered.has_io) else {
+            return Ok(None);
+        };
+        let registered = &self.registered;
+        let Some(visit) = registered.turnstile.enter_alone(key)? else {
+            return Ok(None);
+        };
+        let owner = fresh_owner(started)?;
+        let request = AcquireRequest {
+            key: key.clone(),
+            owner,
+            ttl: self.terms.ttl,
+            holder: Arc::clone(&registered.holder),
+            sent: Sent::default(),
+        };
+        let Some(token) = registered.store.grant_now(&request, started) else {
+            return Ok(None);
+        };
+        let grant = Grant {
+            key: request.key,
+            owner,
+            token,
+            sent: started,
+        };
+        let mut won = Won::new(self);
+        let (registered, loss) = (Arc::clone(registered), Arc::clone(&won.loss));
+        let hold = Hold::new(registered, grant, &self.terms, loss, visit, Moment::now());
+        won.add(hold, 1);
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        won.into_guard().map(Some)
     }
 
     async fn acquire_key(
@@ -138,8 +188,12 @@ impl Acquisition {
         is_first: bool,
     ) -> Result<Arc<Hold>, Error> {
         let visit = self.registered.turnstile.enter(key)?;
-        let ticket = visit.queue();
-        let owner = fresh_owner()?;
+        let ticket = visit.queue(Wish {
+            ttl: self.terms.ttl,
+            deadline: way.deadline,
+            label: self.terms.label,
+        });
+        let owner = fresh_owner(Moment::now())?;
         let retry = self.terms.retry;
         // Jitter adds up to the delay itself.
         let mut pauses = backon::ExponentialBuilder::new()
@@ -151,11 +205,24 @@ impl Acquisition {
         let mut hints = None;
         let mut next_try = if is_first { FIRST } else { AT_ONCE };
         let mut attempts = 0;
+        let mut who = Who::new(&self.registered, key);
         loop {
-            if !self.turn(&ticket, key, way, &mut hints, next_try).await? {
-                return Err(self.timeout(key, way, attempts));
+            let turn = self.turn(&ticket, key, way, &mut hints, next_try);
+            match who.beside(next_try >= way.deadline, turn).await? {
+                Turned::Asks => attempts += 1,
+                Turned::Given(given) => {
+                    attempts += 1;
+                    match given.take(&self.terms, &way.loss, &visit) {
+                        Some(hold) => return Ok(hold),
+                        // The lease was over before the grant was seen.
+                        None if retry.attempts == Some(attempts) => {
+                            return Err(self.timeout(key, way, attempts, who));
+                        }
+                        None => continue,
+                    }
+                }
+                Turned::Over => return Err(self.timeout(key, way, attempts, who)),
             }
-            attempts += 1;
             let (asked_at, answered) = (Moment::now(), self.answered_by(way));
             ticket.due(answered);
             let asked = ticket.asks(answered);
@@ -174,7 +241,7 @@ impl Acquisition {
             };
             drop(asked);
             if retry.attempts == Some(attempts) {
-                return Err(self.timeout(key, way, attempts));
+                return Err(self.timeout(key, way, attempts, who));
             }
             let mut pause = pauses
                 .next()
@@ -191,8 +258,8 @@ impl Acquisition {
         }
     }
 
-    /// Waits until this waiter is the head, nobody of this process has the key, and `next_try` or a hint has come; false
-    /// if the deadline came first.
+    /// Waits until this waiter is the head, nobody of this process has the key, and `next_try` or a hint has come; or until
+    /// the key is passed on to it.
     ///
     /// Polled at least once a second, which is how a kept acquire is told from a waiting one.
     async fn turn(
@@ -202,7 +269,7 @@ impl Acquisition {
         way: &Way,
         hints: &mut Option<Watch>,
         next_try: Moment,
-    ) -> Result<bool, Error> {
+    ) -> Result<Turned, Error> {
         let mut lost = Lost::of(&way.loss);
         let mut hinted = false;
         // The wait is over, and goes on only for an answer that somebody else is waiting for.
@@ -227,9 +294,11 @@ impl Acquisition {
                 heard = heard || hint.as_mut().poll(cx).is_ready();
                 let until = match ticket.look(cx.waker(), &self.chain) {
                     Look::Turn if (next_try > FIRST || stayed) && deadline.has_passed() => {
-                        return Poll::Ready(Ok(false));
+                        return Poll::Ready(Ok(Some(Turned::Over)));
                     }
-                    Look::Turn if heard || next_try.has_passed() => return Poll::Ready(Ok(true)),
+                    Look::Turn if heard || next_try.has_passed() => {
+                        return Poll::Ready(Ok(Some(Turned::Asks)));
+                    }
                     Look::Turn => {
                         ticket.due(next_try);
                         next_try
@@ -242,6 +311,7 @@ impl Acquisition {
                         }
                         until
                     }
+                    Look::Given(given) => return Poll::Ready(Ok(Some(Turned::Given(given)))),
                     Look::Refused(error) => return Poll::Ready(Err(error)),
                     Look::Reentrant => return Poll::Ready(Err(self.reentrant(key))),
                 };
@@ -254,7 +324,7 @@ impl Acquisition {
                     deadline = deadline.max(answered.min(last));
                 }
                 if deadline.has_passed() {
-                    return Poll::Ready(Ok(false));
+                    return Poll::Ready(Ok(Some(Turned::Over)));
                 }
                 let until = until.min(deadline);
                 if until != wake_at || timer.is_none() {
@@ -266,16 +336,13 @@ impl Acquisition {
                 }
                 match timer.as_mut().as_pin_mut().map(|timer| timer.poll(cx)) {
                     // Look again, with another timer.
-                    Some(Poll::Ready(())) => Poll::Ready(Ok(false)),
+                    Some(Poll::Ready(())) => Poll::Ready(Ok(None)),
                     _ => Poll::Pending,
                 }
             })
             .await?;
-            if turned {
-                return Ok(true);
-            }
-            if deadline.has_passed() {
-                return Ok(false);
+            if let Some(turned) = turned {
+                return Ok(turned);
             }
             hinted = heard;
         }
@@ -295,7 +362,10 @@ impl Acquisition {
         if held.await {
             return Ok(None);
         }
-        match self.ask(key, fresh_owner()?, &visit, way).await? {
+        match self
+            .ask(key, fresh_owner(way.started)?, &visit, way)
+            .await?
+        {
             Answer::Won(hold) => Ok(Some(hold)),
             Answer::Held(_) => Ok(None),
             Answer::TooShort(error) => Err(error),
@@ -332,9 +402,13 @@ impl Acquisition {
                         .leave(unique(), sent.after(registered.request_timeout)),
                 )
             };
-            let mut request = AcquireRequest::new(key.clone(), owner, self.terms.ttl);
-            request.holder = Arc::clone(&registered.holder);
-            request.sent = call::mark(registered);
+            let request = AcquireRequest {
+                key: key.clone(),
+                owner,
+                ttl: self.terms.ttl,
+                holder: Arc::clone(&registered.holder),
+                sent: call::mark(registered),
+            };
             let mark = request.sent.clone();
             let abandon = |call: Option<_>| {
                 if let Some(call) = call
@@ -369,7 +443,10 @@ impl Acquisition {
                 }
             };
             let token = match answer {
-                Acquired::Held { remaining } => return Ok(Answer::Held(remaining)),
+                Acquired::Held { remaining } => {
+                    visit.heard_of_others();
+                    return Ok(Answer::Held(remaining));
+                }
                 Acquired::Granted { token } => token,
             };
             if !sent
@@ -387,9 +464,10 @@ impl Acquisition {
                 return Ok(Answer::Won(Hold::new(
                     registered,
                     grant,
-                    self.terms,
+                    &self.terms,
                     loss,
                     visit.clone(),
+                    Moment::now(),
                 )));
             }
             // The lease was over before its grant was known. The same owner asks again: still its own, and longer, or a
@@ -418,13 +496,14 @@ impl Acquisition {
         self.asked.load(Ordering::Relaxed)
     }
 
-    fn timeout(&self, key: &StoredKey, way: &Way, attempts: u32) -> Error {
+    fn timeout(&self, key: &StoredKey, way: &Way, attempts: u32, who: Who<'_>) -> Error {
         let (store, key) = (self.registered.name.clone(), key.key().to_owned());
         Error::Timeout {
             store,
             key,
             waited: Moment::now().since(way.started),
             attempts,
+            holder: who.holder(),
         }
     }
 
@@ -475,8 +554,9 @@ impl<'a> Won<'a> {
         if of > 1 {
             self.loss.join(&hold);
             // Renewed while the others are awaited.
-            self.loss.polled_until(Moment::now());
-            keeper::watch(&hold);
+            let now = Moment::now();
+            self.loss.polled_until(now);
+            keeper::watch(&hold, now);
         }
         self.holds.push(hold);
         if let Some(hold) = self.holds.last().filter(|hold| hold.registered.has_io)
@@ -506,13 +586,7 @@ impl Drop for Won<'_> {
     }
 }
 
-fn fresh_owner() -> Result<Owner, Error> {
-    Owner::random()
+fn fresh_owner(now: Moment) -> Result<Owner, Error> {
+    Owner::random_at(now)
         .map_err(|error| Error::config(format!("the system's random source failed: {error}")))
-}
-
-/// A number that no hold has, for a call that was given up.
-fn unique() -> u64 {
-    static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(u64::MAX / 2);
-    NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
 }

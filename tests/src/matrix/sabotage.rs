@@ -105,4 +105,9 @@ pub const BUGS: &[Bug] = &[
         what: "the store is told a longer lease than was asked for",
         cells: &[(Driver::Redis, Fault::KillHolder)],
     },
+    Bug {
+        name: "pass-to-nobody",
+        what: "what was passed on to a waiter that has gone is forgotten",
+        cells: &[(Driver::Memory, Fault::Calm)],
+    },
 ];

@@ -262,10 +262,18 @@ impl PostgresServer {
     pub fn kill(&self) {
         let process = self.process().take();
         if let Some(process) = &process {
+            // It starts no more sessions while they are counted.
+            process.signal(Signal::STOP);
             let sessions = children(process.pid());
             process.signal(Signal::KILL);
-            for session in sessions {
-                let _ = rustix::process::kill_process(session, Signal::KILL);
+            for session in &sessions {
+                let _ = rustix::process::kill_process(*session, Signal::KILL);
+            }
+            // A successor refuses to start while one of them has the shared memory.
+            let started = Instant::now();
+            while sessions.iter().any(|session| is_alive(*session)) && started.elapsed() < DEADLINE
+            {
+                std::thread::sleep(Duration::from_millis(1));
             }
         }
     }
@@ -494,6 +502,13 @@ fn children(parent: rustix::process::Pid) -> Vec<rustix::process::Pid> {
     list.lines()
         .filter_map(|pid| rustix::process::Pid::from_raw(pid.trim().parse().ok()?))
         .collect()
+}
+
+/// Whether it has not ended yet; one that nobody has waited for has.
+fn is_alive(process: rustix::process::Pid) -> bool {
+    let stat = format!("/proc/{}/stat", process.as_raw_nonzero());
+    let ended = std::fs::read_to_string(stat).is_ok_and(|stat| stat.contains(") Z "));
+    rustix::process::test_kill_process(process).is_ok() && !ended
 }
 
 fn must<T>(result: std::io::Result<T>, what: &str) -> T {

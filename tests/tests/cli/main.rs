@@ -3,7 +3,12 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 #![allow(clippy::print_stdout, reason = "figures")]
 
+mod bad_input;
+mod looking;
+mod lost;
 mod many_keys;
+mod running;
+mod shell;
 
 /// One test of `case` for each driver that it makes sense for.
 macro_rules! each {
@@ -23,4 +28,12 @@ macro_rules! each {
     };
 }
 
+/// On each store that several processes can share.
+macro_rules! shared {
+    ($($case:ident),+ $(,)?) => {$(
+        each!($case: sqlite = Sqlite, redis = Redis, postgres = Postgres, mysql = MySql);
+    )+};
+}
+
 use each;
+use shared;

@@ -17,11 +17,12 @@ const TTL: Duration = Duration::from_millis(300);
 const REQUEST_TIMEOUT: Duration = Duration::from_millis(60);
 
 /// Every call that the store counts in flight.
-const OPS: [Op; 6] = [
+const OPS: [Op; 7] = [
     Op::Acquire,
     Op::Renew,
     Op::Adopt,
     Op::Release,
+    Op::Pass,
     Op::Inspect,
     Op::ForceRelease,
 ];
@@ -230,6 +231,34 @@ async fn a_release_may_be_dropped_at_any_poll() {
     matrix(Op::Release, |locks| async move {
         let guard = locks.create_lock("k").acquire().await?;
         guard.release().await
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_release_may_be_dropped_at_any_poll_while_the_key_is_passed_on() {
+    matrix(Op::Pass, |locks| async move {
+        let guard = locks.create_lock("k").acquire().await?;
+        let next = locks.create_lock("k");
+        let next = tokio::spawn(async move { next.acquire().await.map(drop) });
+        tokio::time::sleep(2 * MS).await;
+        let released = guard.release().await;
+        // It goes on by itself if this is dropped.
+        let _ = next.await;
+        released
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_waiter_may_be_dropped_at_any_poll_while_the_key_is_passed_on() {
+    matrix(Op::Pass, |locks| async move {
+        let guard = locks.create_lock("k").acquire().await?;
+        tokio::spawn(async move {
+            tokio::time::sleep(2 * MS).await;
+            guard.release().await
+        });
+        locks.create_lock("k").acquire().await.map(drop)
     })
     .await;
 }

@@ -517,7 +517,7 @@ async fn a_ttl_too_short_is_the_error_of_its_lock_only() {
     store.until(|store| store.calls(Op::Acquire) > 1).await;
     let long = tokio::spawn(verrou.create_lock("k").acquire());
     tokio::time::sleep(20 * MS).await;
-    store.on(Op::Acquire).delay_after(60 * MS);
+    store.on(Op::Acquire).delay_after(40 * MS);
     elsewhere.release().await.unwrap();
     let short = short.await.unwrap();
     let long = long.await.unwrap();

@@ -57,7 +57,7 @@ pub(super) trait Carrier: Clone + Send + Sync + 'static {
         &self,
         link: Self::Link,
         errands: &[Errand],
-    ) -> impl Future<Output = Result<Vec<Answer>, StoreError>> + Send;
+    ) -> impl Future<Output = Result<Answers, StoreError>> + Send;
 }
 
 /// What is asked for.
@@ -73,6 +73,9 @@ pub(super) enum Answer {
     Acquired(Acquired),
     Released(Reply),
 }
+
+/// What came of each of many.
+pub(super) type Answers = Vec<Result<Answer, StoreError>>;
 
 impl Errand {
     pub(super) fn key(&self) -> &StoredKey {
@@ -341,7 +344,7 @@ async fn carried<C: Carrier>(carrier: &C, link: C::Link, party: Vec<Member>) {
     let error = match answers {
         Ok(answers) if answers.len() == replies.len() => {
             for (reply, answer) in replies.into_iter().zip(answers) {
-                let _ = reply.send(Ok(answer));
+                let _ = reply.send(answer);
             }
             return;
         }

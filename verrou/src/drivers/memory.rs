@@ -1,11 +1,13 @@
 //! Locks in the memory of one process: the reference implementation.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
 use crate::clock::{Moment, wall_micros};
+use crate::key::Hashed;
 use crate::store::{
     AcquireRequest, Acquired, AdoptRequest, Adopted, Capabilities, Cursor, ForceReleaseRequest,
     Holding, InspectRequest, ListRequest, Listed, LockStore, Owner, Page, PassRequest, Passed,
@@ -31,8 +33,8 @@ use crate::token::FencingToken;
 /// | clock | time since boot, suspend included | `contract::memory::a_lease_expires_after_its_ttl`; not tested: suspend, for machines of tests do not |
 /// | scope | one process | not tested: it has no way to another process |
 ///
-/// A free key leaves no entry behind: the greatest token that was ever forgotten is kept once for all keys, and every
-/// later grant is above it.
+/// A free key leaves no entry behind: the greatest token that was ever forgotten is kept once for many keys, and each later
+/// grant of one of them is above it.
 ///
 /// # Examples
 /// ```
@@ -45,17 +47,34 @@ use crate::token::FencingToken;
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct MemoryStore {
-    table: Arc<Mutex<Table>>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    /// A key belongs to one of them: two threads seldom want the same one at the same moment.
+    parts: [Part; PARTS],
+    /// When the first of the released keys that are kept taken is free, in nanoseconds.
+    kept_until: AtomicU64,
+}
+
+const PARTS: usize = 32;
+
+/// On cache lines of its own.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Part {
+    table: Mutex<Table>,
 }
 
 #[derive(Debug, Default)]
 struct Table {
-    rows: HashMap<StoredKey, Row>,
-    /// The greatest token of a row that was forgotten: the next grant of whatever key is above it.
+    rows: HashMap<StoredKey, Row, Hashed>,
+    /// The greatest token of a row that was forgotten: the next grant of whatever key of this table is above it.
     forgotten: u64,
-    watched: HashMap<StoredKey, watch::Sender<u64>>,
+    watched: HashMap<StoredKey, watch::Sender<u64>, Hashed>,
     /// Whom the step under way has to tell.
     hints: Vec<watch::Sender<u64>>,
     /// The released keys that are kept taken, by the end of that.
@@ -78,13 +97,22 @@ impl MemoryStore {
     /// An empty store.
     #[must_use]
     pub fn new() -> Self {
-        Self::default()
+        Self {
+            shared: Arc::new(Shared {
+                parts: std::array::from_fn(|_| Part::default()),
+                kept_until: AtomicU64::new(Moment::NEVER.as_nanos()),
+            }),
+        }
     }
 
     /// The number of keys that this store has an entry for: those held, and some whose time is over.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.table().rows.len()
+        self.shared
+            .parts
+            .iter()
+            .map(|part| part.table().rows.len())
+            .sum()
     }
 
     /// Whether no key is known.
@@ -93,7 +121,60 @@ impl MemoryStore {
         self.len() == 0
     }
 
-    /// One step, and then the hints that follow from it: a waker is foreign code, which must not run under the mutex.
+    /// One step with `key`, and then the hints that follow from it: a waker is foreign code, which must not run under the mutex.
+    fn step<T>(&self, key: &StoredKey, step: impl FnOnce(&mut Table) -> T) -> T {
+        self.part(key).step(step)
+    }
+
+    fn part(&self, key: &StoredKey) -> &Part {
+        &self.shared.parts[key.part_of(PARTS)]
+    }
+
+    /// A free key, at a moment that is `now` or was so just before: then it may take an expired lease for one that is not.
+    fn grant(
+        &self,
+        request: &AcquireRequest,
+        now: Moment,
+    ) -> Option<Result<FencingToken, StoreError>> {
+        if self.shared.kept_until.load(Ordering::Relaxed) <= now.as_nanos() {
+            self.forget_kept(now);
+        }
+        self.step(&request.key, |table| {
+            let free = table.live(&request.key, now).is_none();
+            free.then(|| table.grant(request, now))
+        })
+    }
+
+    fn free(&self, request: &ReleaseRequest, now: Moment) -> Reply {
+        let reply = self.step(&request.key, |table| table.release(request, now));
+        if !request.keep.is_zero() {
+            let until = now.after(request.keep).as_nanos();
+            self.shared.kept_until.fetch_min(until, Ordering::Relaxed);
+        }
+        reply
+    }
+
+    /// Forgets the keys whose `min_hold` is over, whatever their part.
+    #[cold]
+    fn forget_kept(&self, now: Moment) {
+        let never = Moment::NEVER.as_nanos();
+        self.shared.kept_until.store(never, Ordering::Relaxed);
+        for part in &self.shared.parts {
+            let next = part.step(|table| table.forget_kept(now));
+            let next = next.map_or(never, Moment::as_nanos);
+            self.shared.kept_until.fetch_min(next, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Default for MemoryStore {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Part {
+    /// See [`MemoryStore::step`].
     fn step<T>(&self, step: impl FnOnce(&mut Table) -> T) -> T {
         let mut table = self.table();
         let answer = step(&mut table);
@@ -113,37 +194,35 @@ impl MemoryStore {
 
 impl LockStore for MemoryStore {
     async fn acquire(&self, request: AcquireRequest) -> Result<Acquired, StoreError> {
-        self.step(|table| {
-            let now = Moment::now();
-            table.sweep(now);
-            let expiry = now.after(request.ttl);
+        let now = Moment::now();
+        if let Some(granted) = self.grant(&request, now) {
+            return granted.map(|token| Acquired::Granted { token });
+        }
+        self.step(&request.key, |table| {
             if let Some(row) = table.live(&request.key, now) {
                 if row.owner != Some(request.owner) {
                     return Ok(Acquired::Held {
                         remaining: row.expiry.since(now),
                     });
                 }
-                row.expiry = row.expiry.max(expiry);
+                row.expiry = row.expiry.max(now.after(request.ttl));
                 return Ok(Acquired::Granted { token: row.token });
             }
-            let token = table.next_token()?;
-            let (owner, holder) = (Some(request.owner), request.holder);
-            table.rows.insert(
-                request.key,
-                Row {
-                    owner,
-                    holder,
-                    token,
-                    granted: now,
-                    expiry,
-                },
-            );
+            let token = table.grant(&request, now)?;
             Ok(Acquired::Granted { token })
         })
     }
 
+    fn grant_now(&self, request: &AcquireRequest, now: u64) -> Option<FencingToken> {
+        self.grant(request, Moment::from_nanos(now))?.ok()
+    }
+
+    fn release_now(&self, request: &ReleaseRequest, now: u64) -> Option<Reply> {
+        Some(self.free(request, Moment::from_nanos(now)))
+    }
+
     async fn renew(&self, request: RenewRequest) -> Result<Reply, StoreError> {
-        self.step(|table| {
+        self.step(&request.key, |table| {
             let now = Moment::now();
             let Some(row) = table.owned(&request.key, request.owner, now) else {
                 return Ok(Reply::NotHeld);
@@ -154,7 +233,7 @@ impl LockStore for MemoryStore {
     }
 
     async fn adopt(&self, request: AdoptRequest) -> Result<Adopted, StoreError> {
-        self.step(|table| {
+        self.step(&request.key, |table| {
             let now = Moment::now();
             let known = [Some(request.from), Some(request.owner)];
             let Some(row) = table
@@ -171,24 +250,11 @@ impl LockStore for MemoryStore {
     }
 
     async fn release(&self, request: ReleaseRequest) -> Result<Reply, StoreError> {
-        self.step(|table| {
-            let now = Moment::now();
-            let Some(row) = table.owned(&request.key, request.owner, now) else {
-                return Ok(Reply::NotHeld);
-            };
-            if request.keep.is_zero() {
-                table.forget(&request.key);
-            } else {
-                let until = now.after(request.keep);
-                (row.owner, row.holder, row.expiry) = (None, Arc::from(""), until);
-                table.kept.insert((until, request.key));
-            }
-            Ok(Reply::Done)
-        })
+        Ok(self.free(&request, Moment::now()))
     }
 
     async fn pass(&self, request: PassRequest) -> Result<Passed, StoreError> {
-        self.step(|table| {
+        self.step(&request.key, |table| {
             let now = Moment::now();
             let next = wall_micros().max(table.forgotten + 1);
             let Some(row) = table.live(&request.key, now) else {
@@ -210,14 +276,14 @@ impl LockStore for MemoryStore {
     }
 
     async fn inspect(&self, request: InspectRequest) -> Result<Option<Holding>, StoreError> {
-        self.step(|table| {
+        self.step(&request.key, |table| {
             let now = Moment::now();
             Ok(table.live(&request.key, now).map(|row| row.holding(now)))
         })
     }
 
     async fn force_release(&self, request: ForceReleaseRequest) -> Result<bool, StoreError> {
-        self.step(|table| {
+        self.step(&request.key, |table| {
             let held = table.live(&request.key, Moment::now()).is_some();
             table.forget(&request.key);
             Ok(held)
@@ -225,7 +291,7 @@ impl LockStore for MemoryStore {
     }
 
     fn watch(&self, key: &StoredKey) -> Watch {
-        let mut table = self.table();
+        let mut table = self.part(key).table();
         let hints = match table.watched.get(key) {
             Some(sender) => sender.subscribe(),
             None => {
@@ -247,10 +313,11 @@ impl LockStore for MemoryStore {
         let after = request.after.as_ref().map(Cursor::as_bytes);
         let limit = usize::try_from(request.limit.get()).unwrap_or(usize::MAX);
         let now = Moment::now();
-        let table = self.table();
+        // All at once: a page is one step too. Nobody else takes more than one of them.
+        let tables: Vec<_> = self.shared.parts.iter().map(Part::table).collect();
         // The first keys after the cursor. The rows have no order, so each page passes all of them by; it copies only its own.
         let mut page = BTreeMap::new();
-        for (key, row) in &table.rows {
+        for (key, row) in tables.iter().flat_map(|table| &table.rows) {
             let wanted = row.expiry > now
                 && after.is_none_or(|after| key.as_bytes() > after)
                 && key.as_str().starts_with(&request.prefix);
@@ -275,6 +342,37 @@ impl LockStore for MemoryStore {
 }
 
 impl Table {
+    /// Writes the row of a key that is free.
+    fn grant(&mut self, request: &AcquireRequest, now: Moment) -> Result<FencingToken, StoreError> {
+        self.sweep(now);
+        let token = self.next_token()?;
+        self.rows.insert(
+            request.key.clone(),
+            Row {
+                owner: Some(request.owner),
+                holder: Arc::clone(&request.holder),
+                token,
+                granted: now,
+                expiry: now.after(request.ttl),
+            },
+        );
+        Ok(token)
+    }
+
+    fn release(&mut self, request: &ReleaseRequest, now: Moment) -> Reply {
+        let Some(row) = self.owned(&request.key, request.owner, now) else {
+            return Reply::NotHeld;
+        };
+        if request.keep.is_zero() {
+            self.forget(&request.key);
+        } else {
+            let until = now.after(request.keep);
+            (row.owner, row.holder, row.expiry) = (None, Arc::from(""), until);
+            self.kept.insert((until, request.key.clone()));
+        }
+        Reply::Done
+    }
+
     /// The row of a key that is held; an expired one is forgotten on the way.
     fn live(&mut self, key: &StoredKey, now: Moment) -> Option<&mut Row> {
         if self.rows.get(key).is_some_and(|row| row.expiry <= now) {
@@ -292,15 +390,16 @@ impl Table {
             self.forgotten = self.forgotten.max(row.token.get());
             // A peak of held keys is no reason to keep its room for ever.
             if self.rows.len() < self.rows.capacity() / 8 {
-                self.rows.shrink_to(2 * self.rows.len() + 64);
+                self.rows.shrink_to(2 * self.rows.len() + 8);
             }
         }
-        self.hints.extend(self.watched.get(key).cloned());
+        if !self.watched.is_empty() {
+            self.hints.extend(self.watched.get(key).cloned());
+        }
     }
 
-    /// Forgets keys that nobody asks for any more: kept ones when their time is over, and the leases of holders that
-    /// vanished whenever the table has doubled.
-    fn sweep(&mut self, now: Moment) {
+    /// Forgets kept keys when their time is over; when the next one's is.
+    fn forget_kept(&mut self, now: Moment) -> Option<Moment> {
         while let Some((until, _)) = self.kept.first()
             && *until <= now
             && let Some((until, key)) = self.kept.pop_first()
@@ -309,7 +408,12 @@ impl Table {
                 self.forget(&key);
             }
         }
-        if self.rows.len() > 2 * self.swept + 64 {
+        self.kept.first().map(|(until, _)| *until)
+    }
+
+    /// Forgets the leases of holders that vanished, whenever the table has doubled.
+    fn sweep(&mut self, now: Moment) {
+        if self.rows.len() > 2 * self.swept + 8 {
             let expired: Vec<StoredKey> = self
                 .rows
                 .iter()
@@ -355,7 +459,7 @@ struct Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        let mut table = self.store.table();
+        let mut table = self.store.part(&self.key).table();
         // A watch drops its receiver before its subscription, so the last one finds none left.
         if table
             .watched
@@ -364,7 +468,7 @@ impl Drop for Subscription {
         {
             table.watched.remove(&self.key);
             if table.watched.len() < table.watched.capacity() / 8 {
-                let room = 2 * table.watched.len() + 64;
+                let room = 2 * table.watched.len() + 8;
                 table.watched.shrink_to(room);
             }
         }

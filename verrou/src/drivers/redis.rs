@@ -2,6 +2,7 @@
 
 mod address;
 mod answers;
+mod company;
 mod connections;
 mod failure;
 mod outlook;
@@ -26,6 +27,7 @@ use self::setup::Allowed;
 pub use self::setup::RedisWarning;
 use self::watcher::Watcher;
 use crate::clock::Moment;
+use crate::drivers::group::Group;
 use crate::error::{Error, Outcome};
 use crate::store::{
     AcquireRequest, Acquired, AdoptRequest, Adopted, Capabilities, Cursor, Doubt,
@@ -38,6 +40,9 @@ const DRIVER: &str = "redis";
 
 /// The cursor with which a scan begins, and which it ends with.
 const FIRST_SCAN: &[u8] = b"0";
+
+/// How many scripts for many requests are under way at the same time: while the server does one, the next is made.
+const IN_FLIGHT: usize = 2;
 
 /// How long the counter of a free key is kept, unless the builder says otherwise.
 const DEFAULT_GRACE: Duration = Duration::from_secs(600);
@@ -62,10 +67,11 @@ const DEFAULT_GRACE: Duration = Duration::from_secs(600);
 /// server is told by [`warnings`](RedisStore::warnings), and logged.
 ///
 /// # Statements
-/// One script for each operation, by `EVALSHA`; a server that was restarted gets it once in full. A lock is the key
-/// `<prefix>:{k<namespace>:<key>}lock`, with its counter `..fence` and, while somebody waits, `..waiters` in the same slot of a
-/// cluster. All three expire by themselves: the counter when the clock is past the last token by the grace, so that a
-/// million keys of one use leave nothing behind. A release publishes on one of the channels `<prefix>:wake:<0 to 15>`, and only if
+/// One script for each operation, by `EVALSHA`; a server that was restarted gets it once in full. Acquires and releases that wait
+/// at the same moment share one script, and so do renewals; on a cluster each goes by itself. A lock is the key
+/// `<prefix>:{k<namespace>:<key>}lock`, with `..waiters` while somebody waits; `<prefix>:fence` is the counter of all keys. On a
+/// cluster each key has its own, `..fence` in the same slot. All expire by themselves: the counter when the clock is past the
+/// last token by the grace, so that a million keys of one use leave nothing behind. A release publishes on one of the channels `<prefix>:wake:<0 to 15>`, and only if
 /// somebody has lately found the key taken. The user needs `+@scripting +@read +@write +@pubsub +time +info +ping` on `~<prefix>:*`
 /// and `&<prefix>:wake:*`.
 ///
@@ -104,6 +110,7 @@ pub struct RedisStore {
 
 struct Inner {
     connections: Connections,
+    group: Group,
     names: Arc<Names>,
     watcher: Arc<Watcher>,
     warnings: Arc<[RedisWarning]>,
@@ -171,16 +178,20 @@ impl RedisStore {
 
 impl LockStore for RedisStore {
     async fn acquire(&self, request: AcquireRequest) -> Result<Acquired, StoreError> {
-        let inner = &*self.inner;
-        let call = inner.names.acquire(&request);
-        acquired(&inner.call(&request.sent, &call, PATIENCE).await?)
+        if self.inner.connections.is_cluster() {
+            return self.inner.acquire(&request).await;
+        }
+        self.inner.group.acquire(self, request).await
     }
 
     async fn renew(&self, request: RenewRequest) -> Result<Reply, StoreError> {
         let inner = &*self.inner;
-        let call = inner.names.renew(&request);
-        let patience = patience(request.ttl);
-        Ok(renewed(&inner.call(&request.sent, &call, patience).await?)?.0)
+        let (sent, patience) = (request.sent.clone(), patience(request.ttl));
+        let call = inner.names.renew(&[request]);
+        match *renewed(&inner.call(&sent, &call, patience).await?)?.0 {
+            [reply] => Ok(reply),
+            _ => Err(answers::no_answer()),
+        }
     }
 
     async fn adopt(&self, request: AdoptRequest) -> Result<Adopted, StoreError> {
@@ -190,14 +201,10 @@ impl LockStore for RedisStore {
     }
 
     async fn release(&self, request: ReleaseRequest) -> Result<Reply, StoreError> {
-        let inner = &*self.inner;
-        let call = inner.names.release(&request);
-        let (answer, doubt) = inner.attempt(&request.sent, &call, PATIENCE).await?;
-        match reply(&answer)? {
-            // The first attempt has released it, and its answer was lost.
-            Reply::NotHeld if doubt => Ok(Reply::Done),
-            reply => Ok(reply),
+        if self.inner.connections.is_cluster() {
+            return self.inner.release(&request).await;
         }
+        self.inner.group.release(self, request).await
     }
 
     async fn pass(&self, request: PassRequest) -> Result<Passed, StoreError> {
@@ -233,32 +240,24 @@ impl LockStore for RedisStore {
             let renewals = requests.into_iter().map(|request| self.renew(request));
             return all(renewals).await;
         }
-        let patience = requests
-            .iter()
-            .map(|request| patience(request.ttl))
-            .min()
-            .unwrap_or(PATIENCE);
-        let calls: Vec<Call> = requests
-            .iter()
-            .map(|request| inner.names.renew(request))
-            .collect();
+        let shortest = requests.iter().map(|request| request.ttl).min();
+        let patience = shortest.map_or(PATIENCE, patience);
+        let call = [inner.names.renew(&requests)];
         let sent: Vec<&Sent> = requests.iter().map(|request| &request.sent).collect();
         let begun = Moment::now();
-        match inner.call_all(&sent, &calls, patience).await {
-            Ok(answers) => {
-                let answers: Vec<_> = answers
-                    .into_iter()
-                    .map(|answer| answer.and_then(|answer| renewed(&answer)))
-                    .collect();
-                // Those of one round trip say nothing new.
-                if let Some(Ok((_, now))) = answers.first() {
-                    inner.outlook.heard(*now, begun);
-                }
-                let replies = answers.into_iter();
-                replies
-                    .map(|answer| answer.map(|(reply, _)| reply))
-                    .collect()
+        let answered = match inner.call_all(&sent, &call, patience).await {
+            Ok(answers) => answers
+                .into_iter()
+                .next()
+                .unwrap_or_else(|| Err(answers::no_answer())),
+            Err(error) => Err(error),
+        };
+        match answered.and_then(|answer| renewed(&answer)) {
+            Ok((replies, now)) if replies.len() == requests.len() => {
+                inner.outlook.heard(now, begun);
+                replies.into_iter().map(Ok).collect()
             }
+            Ok(_) => requests.iter().map(|_| Err(answers::no_answer())).collect(),
             Err(error) => requests.iter().map(|_| Err(error.clone())).collect(),
         }
     }
@@ -282,7 +281,7 @@ impl LockStore for RedisStore {
         scan.arg("COUNT").arg(request.limit.get());
         let link = inner.connections.checkout(PATIENCE).await?;
         request.sent.mark();
-        let answer = link.command(scan).await;
+        let answer = link.command(&scan).await;
         let answer = answer.map_err(|error| inner.failed(&link, &error, false))?;
         let (next, names) = scanned(answer)?;
         let keys = names.iter().filter_map(|name| inner.names.key_of(name));
@@ -323,6 +322,7 @@ impl LockStore for RedisStore {
         Some(Self {
             inner: Arc::new(Inner {
                 connections: inner.connections.sibling(),
+                group: Group::new(IN_FLIGHT),
                 names: inner.names.clone(),
                 watcher: inner.watcher.clone(),
                 warnings: inner.warnings.clone(),
@@ -397,7 +397,11 @@ impl Inner {
                 .outlook
                 .is_due(link.number())
                 .then(|| redis::cmd("INFO"));
-            calls.iter().map(Call::by_hash).chain(look).collect()
+            calls
+                .iter()
+                .map(|call| call.by_hash().clone())
+                .chain(look)
+                .collect()
         };
         // Whether an earlier attempt may have been executed.
         let mut in_doubt = false;
@@ -447,7 +451,10 @@ impl Inner {
         if rest.is_empty() {
             return;
         }
-        let again = rest.iter().map(|&place| calls[place].by_hash()).collect();
+        let again = rest
+            .iter()
+            .map(|&place| calls[place].by_hash().clone())
+            .collect();
         match link.commands(again).await {
             Ok(again) => {
                 for (&place, answer) in rest.iter().zip(again) {
@@ -548,11 +555,11 @@ impl RedisBuilder {
         self
     }
 
-    /// How long the counter of a free key is kept after its last use; by default 10 minutes.
+    /// How long the counter of the tokens is kept after its last use; by default 10 minutes.
     ///
-    /// After that its next token comes from the server's clock alone, so keep this longer than the clock could be set
-    /// back, by hand or by a failover to a server whose clock is behind. Each key that was used in this time takes some
-    /// 120 bytes of the server.
+    /// After that the next token comes from the server's clock alone, so keep this longer than the clock could be set
+    /// back, by hand or by a failover to a server whose clock is behind. Give all stores of a prefix the same. On a cluster each
+    /// key has its own counter: one that was used in this time takes some 120 bytes.
     pub fn token_grace(mut self, grace: Duration) -> Self {
         self.grace = grace;
         self
@@ -593,7 +600,6 @@ impl RedisBuilder {
     /// As [`RedisStore`] says; [`Error::InvalidOption`] also for a `connect_timeout` of 0 or a `protocol` where none is
     /// taken.
     pub async fn connect(self) -> Result<RedisStore, Error> {
-        let names = Arc::new(Names::new(&self.prefix, self.grace)?);
         if self.connect_timeout.is_zero() {
             return Err(Error::invalid_option(
                 "connect_timeout",
@@ -619,14 +625,16 @@ impl RedisBuilder {
             }
             (source, None) => source,
         };
+        let names = Arc::new(Names::new(&self.prefix, self.grace, source.is_cluster())?);
         let connections = Connections::new(source, self.connect_timeout);
         let limit = self.connect_timeout;
-        let checked = setup::check(&connections, &self.prefix, self.allowed, limit).await?;
+        let checked = setup::check(&connections, &names, self.allowed, limit).await?;
         let wakes = connections.can_listen(&names.channel(0)).await;
         let watcher = Watcher::new(connections.sibling(), &names);
         Ok(RedisStore {
             inner: Arc::new(Inner {
                 connections,
+                group: Group::new(IN_FLIGHT),
                 names,
                 watcher: Arc::new(watcher),
                 warnings: checked.warnings.into(),

@@ -13,9 +13,10 @@ use crate::error::Outcome;
 use crate::hold::Hold;
 use crate::key::StoredKey;
 use crate::observe;
+use crate::pass::Pass;
 use crate::registered::Registered;
 use crate::store::erased::Boxed;
-use crate::store::{Acquired, Adopted, Owner, ReleaseRequest, Reply, Sent, StoreError};
+use crate::store::{Acquired, Adopted, Owner, Passed, ReleaseRequest, Reply, Sent, StoreError};
 use crate::turnstile::Leaving;
 
 /// The first delay before a failed release is tried again; it doubles up to [`SLOWEST_RETRY`].
@@ -31,19 +32,30 @@ pub(crate) fn release(hold: &Arc<Hold>, leaving: Option<Leaving>) {
         submit(finish_release(hold, leaving, None));
         return;
     }
-    let call = hold
-        .registered
-        .store
-        .clone()
-        .release(hold.release_request(Sent::default()));
-    let mut call = Caught(call);
-    match Pin::new(&mut call).poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(Some(Ok(_))) => {
+    let store = hold.registered.store.clone();
+    match in_place(store.release(hold.release_request(Sent::default()))) {
+        Placed::Done => {
             drop(leaving);
             observe::released(&hold);
         }
-        Poll::Ready(Some(Err(_)) | None) => submit(finish_release(hold, leaving, None)),
-        Poll::Pending => submit(finish_release(hold, leaving, Some(call.0))),
+        Placed::Failed => submit(finish_release(hold, leaving, None)),
+        Placed::UnderWay(call) => submit(finish_release(hold, leaving, Some(call))),
+    }
+}
+
+/// What became of a release that was polled once, where its guard was dropped.
+enum Placed {
+    Done,
+    Failed,
+    UnderWay(Boxed<Result<Reply, StoreError>>),
+}
+
+fn in_place(call: Boxed<Result<Reply, StoreError>>) -> Placed {
+    let mut call = Caught(call);
+    match Pin::new(&mut call).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(Some(Ok(_))) => Placed::Done,
+        Poll::Ready(Some(Err(_)) | None) => Placed::Failed,
+        Poll::Pending => Placed::UnderWay(call.0),
     }
 }
 
@@ -66,6 +78,12 @@ pub(crate) struct Unclaimed {
     pub(crate) label: &'static str,
 }
 
+impl Unclaimed {
+    fn release_request(&self) -> ReleaseRequest {
+        ReleaseRequest::new(self.key.clone(), self.owner)
+    }
+}
+
 /// Polls an acquire to its end whose caller was dropped or had no answer, and releases what it won.
 pub(crate) fn adopt_acquire<T: Answer>(
     unclaimed: Unclaimed,
@@ -75,11 +93,30 @@ pub(crate) fn adopt_acquire<T: Answer>(
     submit(finish_acquire(unclaimed, leaving, call.0));
 }
 
-/// Releases what an acquire may have won whose outcome is unknown.
+/// Releases what an acquire or a pass has won, or may have won, and nobody has; where and when, as [`release`].
 pub(crate) fn release_unclaimed(unclaimed: Unclaimed, leaving: Option<Leaving>) {
+    let mut first = None;
+    if !unclaimed.registered.has_io {
+        let store = unclaimed.registered.store.clone();
+        match in_place(store.release(unclaimed.release_request())) {
+            Placed::Done => return drop(leaving),
+            Placed::Failed => {}
+            Placed::UnderWay(call) => first = Some(call),
+        }
+    }
     submit(async move {
-        release_until_done(&unclaimed, leaving).await;
+        release_until_done(&unclaimed, first, leaving).await;
     });
+}
+
+/// Polls a pass to its end whose caller was dropped or had no answer: what it granted goes to its heir.
+pub(crate) fn adopt_pass(pass: Pass, call: Orphan<Result<Passed, StoreError>>) {
+    submit(finish_pass(pass, call.0));
+}
+
+/// Releases what a pass was to end and what it may have begun.
+pub(crate) fn release_both(hold: Arc<Hold>, unclaimed: Unclaimed) {
+    submit(release_one_after_the_other(hold, unclaimed, None));
 }
 
 /// Polls a call to its end whose answer nobody waits for, within one request timeout.
@@ -102,11 +139,15 @@ async fn finish_release(
 }
 
 /// Releases what `unclaimed` may hold.
-async fn release_until_done(unclaimed: &Unclaimed, leaving: Option<Leaving>) {
-    let again = || ReleaseRequest::new(unclaimed.key.clone(), unclaimed.owner);
+async fn release_until_done(
+    unclaimed: &Unclaimed,
+    first: Option<Boxed<Result<Reply, StoreError>>>,
+    leaving: Option<Leaving>,
+) {
+    let again = || unclaimed.release_request();
     let until = Moment::now().after(unclaimed.ttl);
     let label = unclaimed.label;
-    repeat_release(&unclaimed.registered, label, None, again, until).await;
+    repeat_release(&unclaimed.registered, label, first, again, until).await;
     drop(leaving);
 }
 
@@ -158,7 +199,7 @@ async fn finish_acquire<T: Answer>(
     match clock::until(patience, &mut call).await {
         Ok(answer) => {
             if may_hold(answer.as_ref()) {
-                release_until_done(&unclaimed, leaving).await;
+                release_until_done(&unclaimed, None, leaving).await;
             }
             return;
         }
@@ -166,7 +207,7 @@ async fn finish_acquire<T: Answer>(
     }
     // A release alone could overtake the acquire, and then the key would be held by nobody for its whole lease: so the
     // call is polled on as well, and "not yours" proves nothing until it has answered.
-    let mut release = Some(Box::pin(release_until_done(&unclaimed, None)));
+    let mut release = Some(Box::pin(release_until_done(&unclaimed, None, None)));
     let mut both = std::future::poll_fn(|cx| {
         if release
             .as_mut()
@@ -179,11 +220,50 @@ async fn finish_acquire<T: Answer>(
     let end = Moment::now().after(unclaimed.ttl);
     let answered = clock::until(end, &mut both).await;
     if answered.is_ok_and(|answer| may_hold(answer.as_ref())) {
-        release_until_done(&unclaimed, None).await;
+        release_until_done(&unclaimed, None, None).await;
     } else {
         // A release that was under way beside it was for nothing, and is none that a shutdown could tell of.
         unclaimed.registered.release_done(&unclaimed.key);
     }
+}
+
+async fn finish_pass(pass: Pass, call: Boxed<Result<Passed, StoreError>>) {
+    let mut call = Caught(call);
+    let patience = pass.sent.after(pass.hold.registered.request_timeout);
+    let answer = clock::until(patience, &mut call).await;
+    match answer {
+        Ok(Some(Ok(passed))) => {
+            let hold = &pass.hold;
+            observe::released_late(&hold.registered, &hold.key, hold.terms.label, 1);
+            if let Passed::Granted { token } = passed {
+                pass.granted(token);
+            }
+            return;
+        }
+        Ok(Some(Err(error))) if error.outcome() == Outcome::NotApplied => {
+            return finish_release(pass.hold, Some(pass.leaving), None).await;
+        }
+        Ok(_) => {}
+        Err(clock::Elapsed) => {
+            let end = Moment::now().after(pass.hold.terms.ttl);
+            submit(async move {
+                let _ = clock::until(end, &mut call).await;
+            });
+        }
+    }
+    let unclaimed = pass.unclaimed();
+    release_one_after_the_other(pass.hold, unclaimed, Some(pass.leaving)).await;
+}
+
+/// In this order, so that it does not matter when a pass without an answer arrives: once the old owner holds nothing, there
+/// is nothing to pass on.
+async fn release_one_after_the_other(
+    hold: Arc<Hold>,
+    unclaimed: Unclaimed,
+    leaving: Option<Leaving>,
+) {
+    finish_release(hold, None, None).await;
+    release_until_done(&unclaimed, None, leaving).await;
 }
 
 /// Whether the store may think, after this answer, that the owner holds the key. A panic says nothing.

@@ -4,7 +4,9 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use crate::clock::Moment;
 use crate::sabotage::Bug;
+use crate::token::FencingToken;
 
 use super::{
     AcquireRequest, Acquired, AdoptRequest, Adopted, Capabilities, Doubt, ForceReleaseRequest,
@@ -21,6 +23,8 @@ pub(crate) type AnyStore = Arc<dyn DynStore>;
 /// Implemented for every [`LockStore`], and by nothing else.
 pub(crate) trait DynStore: Send + Sync + 'static {
     fn acquire(self: Arc<Self>, request: AcquireRequest) -> Boxed<Result<Acquired, StoreError>>;
+    fn grant_now(&self, request: &AcquireRequest, now: Moment) -> Option<FencingToken>;
+    fn release_now(&self, request: &ReleaseRequest, now: Moment) -> Option<Reply>;
     fn renew_many(
         self: Arc<Self>,
         requests: Vec<RenewRequest>,
@@ -54,6 +58,21 @@ impl<S: LockStore> DynStore for S {
             }
             LockStore::acquire(&*self, request).await
         })
+    }
+
+    fn grant_now(&self, request: &AcquireRequest, now: Moment) -> Option<FencingToken> {
+        // The bugs are in the usual way.
+        if cfg!(verrou_sabotage) {
+            return None;
+        }
+        LockStore::grant_now(self, request, now.as_nanos())
+    }
+
+    fn release_now(&self, request: &ReleaseRequest, now: Moment) -> Option<Reply> {
+        if cfg!(verrou_sabotage) {
+            return None;
+        }
+        LockStore::release_now(self, request, now.as_nanos())
     }
 
     fn renew_many(

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::task::Waker;
 
+use super::heir::{Run, Waiting, Wish};
 use super::{GRACE, Ticket};
 use crate::clock::Moment;
 use crate::error::Error;
@@ -15,7 +16,7 @@ const WOKEN: usize = 3;
 /// The line in front of a gate. Nobody stands in it for long when the key is free, so it lives only while somebody does.
 pub(super) struct Line {
     /// By their places, which rise: who comes, and who is sent to the end, gets the next one.
-    waiting: VecDeque<Waiter>,
+    pub(super) waiting: VecDeque<Waiter>,
     next_place: u64,
     next_call: u64,
     /// When the head must have been polled; never while it has nothing to do.
@@ -24,6 +25,12 @@ pub(super) struct Line {
     pub(super) bystanders: Vec<Waker>,
     /// The call to the store that is under way.
     pub(super) asking: Option<Asking>,
+    /// How often in a row the key was passed on.
+    pub(super) run: Run,
+    /// Somebody takes back what is not taken in time.
+    pub(super) watched: bool,
+    /// Something was given since that one last looked.
+    pub(super) gives: bool,
 }
 
 /// A call of the head.
@@ -35,8 +42,13 @@ pub(super) struct Asking {
 
 pub(super) struct Waiter {
     /// The first place it had.
-    id: u64,
+    pub(super) id: u64,
     place: u64,
+    pub(super) wish: Wish,
+    /// When it was last polled.
+    pub(super) looked: Option<Moment>,
+    /// The key is its own, as soon as it looks.
+    pub(super) given: Option<Waiting>,
     pub(super) waker: Option<Waker>,
     pub(super) verdict: Option<Error>,
     /// Its wait is over, and it stays for the answer to the call that is under way.
@@ -52,13 +64,16 @@ impl Default for Line {
             due: Moment::NEVER,
             bystanders: Vec::new(),
             asking: None,
+            run: Run::default(),
+            watched: false,
+            gives: false,
         }
     }
 }
 
 impl Line {
     /// A new waiter at the end; its place.
-    pub(super) fn join(&mut self) -> u64 {
+    pub(super) fn join(&mut self, wish: Wish) -> u64 {
         if self.waiting.is_empty() {
             self.due = Moment::now().after(GRACE);
         }
@@ -66,6 +81,9 @@ impl Line {
         self.waiting.push_back(Waiter {
             id: place,
             place,
+            wish,
+            looked: None,
+            given: None,
             waker: None,
             verdict: None,
             overdue: false,
@@ -79,9 +97,13 @@ impl Line {
         self.waiting.remove(index)
     }
 
-    /// Nobody waits, looks on or asks.
+    /// Nobody waits, looks on or asks, and nothing is to be remembered.
     pub(super) fn is_idle(&self) -> bool {
-        self.waiting.is_empty() && self.bystanders.is_empty() && self.asking.is_none()
+        self.waiting.is_empty()
+            && self.bystanders.is_empty()
+            && self.asking.is_none()
+            && !self.watched
+            && self.run.is_over(Moment::now())
     }
 
     pub(super) fn is_head(&self, ticket: &Ticket<'_>) -> bool {

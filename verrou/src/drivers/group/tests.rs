@@ -78,13 +78,13 @@ impl Carrier for Noted {
         Ok(())
     }
 
-    async fn carry(&self, (): (), errands: &[Errand]) -> Result<Vec<Answer>, StoreError> {
+    async fn carry(&self, (): (), errands: &[Errand]) -> Result<Answers, StoreError> {
         self.note(true, errands);
         pass(&self.together).await;
         if self.fails.load(Ordering::Relaxed) {
             return Err(StoreError::unknown("it failed"));
         }
-        Ok(errands.iter().map(answer).collect())
+        Ok(errands.iter().map(answer).map(Ok).collect())
     }
 }
 

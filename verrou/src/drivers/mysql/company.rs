@@ -6,7 +6,7 @@ use super::connections::Checkout;
 use super::errors::failed;
 use super::statements::Flavour;
 use super::{Inner, column, first, reply};
-use crate::drivers::group::{Answer, Carrier, Errand};
+use crate::drivers::group::{Answer, Answers, Carrier, Errand};
 use crate::drivers::sql;
 use crate::store::{AcquireRequest, Acquired, ReleaseRequest, Reply, StoreError};
 
@@ -21,13 +21,9 @@ impl Carrier for Arc<Inner> {
         self.checkout().await
     }
 
-    async fn carry(
-        &self,
-        mut link: Checkout,
-        errands: &[Errand],
-    ) -> Result<Vec<Answer>, StoreError> {
+    async fn carry(&self, mut link: Checkout, errands: &[Errand]) -> Result<Answers, StoreError> {
         if let [errand] = errands {
-            return Ok(vec![self.one(link, errand).await?]);
+            return Ok(vec![self.one(link, errand).await]);
         }
         let statement = self.statements.batch(errands);
         let rows = link
@@ -64,7 +60,7 @@ impl Carrier for Arc<Inner> {
                 }
             });
         }
-        Ok(answers)
+        Ok(answers.into_iter().map(Ok).collect())
     }
 }
 

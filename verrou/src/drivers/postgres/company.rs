@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::connections::Checkout;
 use super::failure::failed;
 use super::{Inner, LOOKS, column, reply};
-use crate::drivers::group::{Answer, Carrier, Errand};
+use crate::drivers::group::{Answer, Answers, Carrier, Errand};
 use crate::drivers::sql;
 use crate::store::{AcquireRequest, Acquired, ReleaseRequest, Reply, StoreError};
 
@@ -21,13 +21,9 @@ impl Carrier for Arc<Inner> {
         self.checkout().await
     }
 
-    async fn carry(
-        &self,
-        mut link: Checkout,
-        errands: &[Errand],
-    ) -> Result<Vec<Answer>, StoreError> {
+    async fn carry(&self, mut link: Checkout, errands: &[Errand]) -> Result<Answers, StoreError> {
         if let [errand] = errands {
-            return Ok(vec![self.one(link, errand).await?]);
+            return Ok(vec![self.one(link, errand).await]);
         }
         let statement = self.statements.batch(errands);
         let rows = link
@@ -47,7 +43,7 @@ impl Carrier for Arc<Inner> {
                 ),
             );
         }
-        errands
+        let answers: Result<Vec<Answer>, StoreError> = errands
             .iter()
             .map(|errand| {
                 let said = said.get(errand.key().as_bytes());
@@ -68,7 +64,8 @@ impl Carrier for Arc<Inner> {
                     (Errand::Release(_), _) => Answer::Released(Reply::NotHeld),
                 })
             })
-            .collect()
+            .collect();
+        Ok(answers?.into_iter().map(Ok).collect())
     }
 }
 

@@ -8,39 +8,34 @@ use super::failure::failure;
 use crate::store::{Acquired, Adopted, Holding, Reply, StoreError};
 use crate::token::FencingToken;
 
+/// What an acquire answers that has no token to give.
+const USED_UP: i64 = -3;
+
 pub(super) fn acquired(answer: &Value) -> Result<Acquired, StoreError> {
-    let Value::Array(answer) = answer else {
-        return Err(no_answer());
-    };
-    match answer.as_slice() {
-        [Value::Int(1), granted] => Ok(Acquired::Granted {
-            token: token(granted)?,
-        }),
-        [Value::Int(0), Value::Int(left)] => Ok(Acquired::Held {
-            remaining: remaining(*left),
-        }),
-        [Value::Int(-1)] => Err(StoreError::not_applied(failure(
+    match answer {
+        Value::Int(USED_UP) => Err(StoreError::not_applied(failure(
             "the fencing tokens of this key are used up",
         ))),
-        _ => Err(no_answer()),
+        Value::Int(left) => Ok(Acquired::Held {
+            remaining: remaining(*left),
+        }),
+        granted => Ok(Acquired::Granted {
+            token: token(granted)?,
+        }),
     }
 }
 
 pub(super) fn adopted(answer: &Value) -> Result<Adopted, StoreError> {
-    let Value::Array(answer) = answer else {
-        return Err(no_answer());
-    };
-    match answer.as_slice() {
-        [Value::Int(1), granted] => Ok(Adopted::Adopted {
+    match answer {
+        Value::Int(0) => Ok(Adopted::NotHeld),
+        granted => Ok(Adopted::Adopted {
             token: token(granted)?,
         }),
-        [Value::Int(0)] => Ok(Adopted::NotHeld),
-        _ => Err(no_answer()),
     }
 }
 
 /// The script was executed, whatever is wrong with its answer.
-fn no_answer() -> StoreError {
+pub(super) fn no_answer() -> StoreError {
     StoreError::unknown(failure("the answer is not one of our scripts"))
 }
 
@@ -52,16 +47,17 @@ pub(super) fn reply(answer: &Value) -> Result<Reply, StoreError> {
     }
 }
 
-/// The answer to a renewal, and the server's clock in microseconds.
-pub(super) fn renewed(answer: &Value) -> Result<(Reply, i64), StoreError> {
+/// The answers to renewals, and the server's clock in microseconds.
+pub(super) fn renewed(answer: &Value) -> Result<(Vec<Reply>, i64), StoreError> {
     let Value::Array(parts) = answer else {
         return Err(no_answer());
     };
-    let [done, seconds, micros] = parts.as_slice() else {
+    let [seconds, micros, replies @ ..] = parts.as_slice() else {
         return Err(no_answer());
     };
     let now = clock(seconds, micros).and_then(|now| i64::try_from(now).ok());
-    Ok((reply(done)?, now.ok_or_else(no_answer)?))
+    let replies: Result<Vec<Reply>, StoreError> = replies.iter().map(reply).collect();
+    Ok((replies?, now.ok_or_else(no_answer)?))
 }
 
 /// The answer of TIME, in microseconds.

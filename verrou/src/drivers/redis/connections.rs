@@ -223,7 +223,7 @@ struct Slot {
 
 /// A connection that is up, as far as we know.
 #[derive(Clone)]
-pub(super) struct Link {
+pub(in crate::drivers) struct Link {
     wire: Wire,
     number: u64,
     health: Arc<Mutex<Health>>,
@@ -457,27 +457,32 @@ impl Link {
     pub(super) async fn run(&self, call: &Call) -> Result<Value, RedisError> {
         match self.command(call.by_hash()).await {
             Err(error) if super::failure::is_unknown_script(&error) => {
-                self.command(call.by_source()).await
+                self.command(&call.by_source()).await
             }
             answer => answer,
         }
     }
 
-    /// One command.
-    pub(super) async fn command(&self, command: Cmd) -> Result<Value, RedisError> {
+    /// One command. Its answer may have errors inside.
+    pub(super) async fn command(&self, command: &Cmd) -> Result<Value, RedisError> {
         let owed = Owed::new(self);
         let answer = match self.wire.clone() {
-            Wire::Plain(mut wire) => wire.req_packed_command(&command).await,
+            Wire::Plain(mut wire) => wire.req_packed_command(command).await,
             Wire::Manager(mut wire) => {
+                let command = command.clone();
                 detached(async move { wire.req_packed_command(&command).await }).await
             }
             #[cfg(feature = "redis-cluster")]
             Wire::Cluster(mut wire) => {
+                let command = command.clone();
                 detached(async move { wire.req_packed_command(&command).await }).await
             }
         };
         owed.paid();
-        answer.and_then(Value::extract_error)
+        match answer? {
+            Value::ServerError(error) => Err(error.into()),
+            answer => Ok(answer),
+        }
     }
 
     /// Several commands in one round trip, each with its own answer. Not for a cluster, where they go apart.
@@ -512,7 +517,7 @@ impl Link {
                 let answer = detached(async move { wire.route_command(command, all).await }).await;
                 answer.and_then(Value::extract_error)
             }
-            _ => self.command(command).await,
+            _ => self.command(&command).await,
         }
     }
 }

@@ -1,14 +1,17 @@
--- KEYS: lock, fence. ARGV: owner, ttl, ttl and grace (both ms).
--- Answers {1 or 0, seconds, microseconds}: 0 if the owner does not hold it, and the server's clock.
-local time = redis.call('TIME')
-local lock = redis.call('GET', KEYS[1])
-if not lock or string.sub(lock, 1, 17) ~= ARGV[1] then
-  return {0, time[1], time[2]}
+-- KEYS: the lock of each lease. ARGV: for each its owner, ttl (ms).
+-- Answers the server's clock, seconds and microseconds, then for each 1, or 0 if the owner does not hold it.
+local call, sub = redis.call, string.sub
+local time = call('TIME')
+local answers = {time[1], time[2]}
+for k = 1, #KEYS do
+  local key, ttl = KEYS[k], ARGV[2 * k]
+  local lock, answer = call('GET', key), 0
+  if lock and sub(lock, 1, 17) == ARGV[2 * k - 1] then
+    if call('PTTL', key) < tonumber(ttl) then
+      call('PEXPIRE', key, ttl)
+    end
+    answer = 1
+  end
+  answers[k + 2] = answer
 end
-if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[2]) then
-  redis.call('PEXPIRE', KEYS[1], ARGV[2])
-end
-if redis.call('PTTL', KEYS[2]) < tonumber(ARGV[3]) then
-  redis.call('PEXPIRE', KEYS[2], ARGV[3])
-end
-return {1, time[1], time[2]}
+return answers

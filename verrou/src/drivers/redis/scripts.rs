@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use redis::Cmd;
+use redis::{Arg, Cmd, ToRedisArgs};
 
 use crate::error::Error;
 use crate::store::{
@@ -16,15 +16,23 @@ pub(super) const CHANNELS: u32 = 16;
 /// How long a waiter is known to those who release, unless it is heard of again.
 pub(super) const WAITER_KNOWN: Duration = Duration::from_secs(10);
 
+/// How many arguments of a call come before its keys.
+const LEAD: usize = 3;
+
 /// A script that the server may know by its hash.
 pub(super) struct Script {
-    source: &'static str,
+    source: String,
     hash: String,
 }
 
 impl Script {
-    fn new(source: &'static str) -> Self {
-        let hash = redis::Script::new(source).get_hash().to_owned();
+    /// The steps that scripts share are written out in each: to make a function costs more than to run it.
+    fn new(text: &str) -> Self {
+        let source = text
+            .replace("--[[acquire_step]]", include_str!("acquire_step.lua"))
+            .replace("--[[release_step]]", include_str!("release_step.lua"))
+            .replace("{known}", &millis(WAITER_KNOWN).to_string());
+        let hash = redis::Script::new(&source).get_hash().to_owned();
         Self { source, hash }
     }
 }
@@ -35,7 +43,7 @@ macro_rules! scripts {
 
         /// All of them, to be loaded when a store is set up.
         pub(super) fn all() -> Vec<&'static str> {
-            vec![$($name.source),*]
+            vec![$(&$name.source),*]
         }
     };
 }
@@ -45,6 +53,7 @@ scripts! {
     RENEW = "renew.lua";
     ADOPT = "adopt.lua";
     RELEASE = "release.lua";
+    MANY = "many.lua";
     FORCE_RELEASE = "force_release.lua";
     INSPECT = "inspect.lua";
 }
@@ -52,26 +61,35 @@ scripts! {
 /// One script with its keys and arguments.
 pub(super) struct Call {
     script: &'static Script,
-    keys: Vec<Vec<u8>>,
-    arguments: Vec<Vec<u8>>,
+    command: Cmd,
 }
 
 impl Call {
+    /// `parts` is how many keys and arguments follow.
+    fn new(script: &'static Script, keys: usize, parts: usize) -> Self {
+        let mut command = Cmd::with_capacity(LEAD + parts, 64 + parts * 32);
+        command.arg("EVALSHA").arg(&script.hash).arg(keys);
+        Self { script, command }
+    }
+
+    fn arg(&mut self, part: impl ToRedisArgs) -> &mut Self {
+        self.command.arg(part);
+        self
+    }
+
     /// By the hash, which a server that was restarted does not know.
-    pub(super) fn by_hash(&self) -> Cmd {
-        self.command("EVALSHA", &self.script.hash)
+    pub(super) fn by_hash(&self) -> &Cmd {
+        &self.command
     }
 
     /// With the source, which the server knows by its hash afterwards.
     pub(super) fn by_source(&self) -> Cmd {
-        self.command("EVAL", self.script.source)
-    }
-
-    fn command(&self, name: &str, script: &str) -> Cmd {
-        let mut command = redis::cmd(name);
-        command.arg(script).arg(self.keys.len());
-        for part in self.keys.iter().chain(&self.arguments) {
-            command.arg(part.as_slice());
+        let mut command = redis::cmd("EVAL");
+        command.arg(&self.script.source);
+        for part in self.command.args_iter().skip(LEAD - 1) {
+            if let Arg::Simple(part) = part {
+                command.arg(part);
+            }
         }
         command
     }
@@ -79,16 +97,22 @@ impl Call {
 
 /// Makes the names and calls of a store.
 ///
-/// Lock, counter and waiters of a key are `<prefix>:{k<stored key>}lock`, `..fence` and `..waiters`. What stands between
-/// the braces decides the slot of a cluster: it begins with a constant byte, so it is never empty, and a `}` of the key
-/// is a NUL in it, which no key contains, so no key ends it early.
+/// Lock and waiters of a key are `<prefix>:{k<stored key>}lock` and `..waiters`. What stands between the braces decides the
+/// slot of a cluster: it begins with a constant byte, so it is never empty, and a `}` of the key is a NUL in it, which no key
+/// contains, so no key ends it early. The counter of all keys is `<prefix>:fence`; on a cluster each key has its own, `..fence`,
+/// for a script sees one slot only.
 pub(super) struct Names {
     prefix: String,
-    grace: Duration,
+    /// How the name of each key begins.
+    stem: Vec<u8>,
+    /// The counter of all keys, unless each has its own.
+    counter: Option<Vec<u8>>,
+    channels: Vec<Vec<u8>>,
+    grace: u64,
 }
 
 impl Names {
-    pub(super) fn new(prefix: &str, grace: Duration) -> Result<Self, Error> {
+    pub(super) fn new(prefix: &str, grace: Duration, cluster: bool) -> Result<Self, Error> {
         let plain =
             |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-' | b':');
         if prefix.is_empty() || prefix.len() > 64 || !prefix.bytes().all(plain) {
@@ -106,107 +130,126 @@ impl Names {
         }
         Ok(Self {
             prefix: prefix.to_owned(),
-            grace,
+            stem: format!("{prefix}:{{k").into_bytes(),
+            counter: (!cluster).then(|| format!("{prefix}:fence").into_bytes()),
+            channels: (0..CHANNELS)
+                .map(|number| channel(prefix, number).into_bytes())
+                .collect(),
+            grace: millis(grace),
         })
     }
 
     pub(super) fn acquire(&self, request: &AcquireRequest) -> Call {
-        Call {
-            script: &ACQUIRE,
-            keys: self.keys(&request.key, &["lock", "fence", "waiters"]),
-            arguments: vec![
-                proof(&request.owner),
-                millis(request.ttl),
-                millis(request.ttl + self.grace),
-                request.holder.as_bytes().to_vec(),
-                millis(WAITER_KNOWN),
-            ],
-        }
-    }
-
-    pub(super) fn renew(&self, request: &RenewRequest) -> Call {
-        Call {
-            script: &RENEW,
-            keys: self.keys(&request.key, &["lock", "fence"]),
-            arguments: vec![
-                proof(&request.owner),
-                millis(request.ttl),
-                millis(request.ttl + self.grace),
-            ],
-        }
-    }
-
-    pub(super) fn adopt(&self, request: &AdoptRequest) -> Call {
-        Call {
-            script: &ADOPT,
-            keys: self.keys(&request.key, &["lock", "fence"]),
-            arguments: vec![
-                proof(&request.from),
-                proof(&request.owner),
-                millis(request.ttl),
-                millis(request.ttl + self.grace),
-                request.holder.as_bytes().to_vec(),
-            ],
-        }
+        self.acquires(&request.key, &request.owner, request.ttl, &request.holder)
     }
 
     /// An acquire that takes the key from `request.from`, and from nobody else.
     pub(super) fn pass(&self, request: &PassRequest) -> Call {
-        Call {
-            script: &ACQUIRE,
-            keys: self.keys(&request.key, &["lock", "fence", "waiters"]),
-            arguments: vec![
-                proof(&request.owner),
-                millis(request.ttl),
-                millis(request.ttl + self.grace),
-                request.holder.as_bytes().to_vec(),
-                millis(WAITER_KNOWN),
-                proof(&request.from),
-            ],
+        let mut call = self.acquires(&request.key, &request.owner, request.ttl, &request.holder);
+        call.arg(proof(&request.from).as_slice());
+        call
+    }
+
+    fn acquires(&self, key: &StoredKey, owner: &Owner, ttl: Duration, holder: &str) -> Call {
+        let mut call = Call::new(&ACQUIRE, 3, 8);
+        let mut name = self.lock(key);
+        call.arg(&name);
+        match &self.counter {
+            Some(counter) => call.arg(counter),
+            None => call.arg(turned(&mut name, b"fence")),
+        };
+        call.arg(turned(&mut name, b"waiters"));
+        call.arg(proof(owner).as_slice())
+            .arg(millis(ttl))
+            .arg(holder);
+        call.arg(self.grace);
+        call
+    }
+
+    /// All of `requests`, each with its own answer.
+    pub(super) fn renew(&self, requests: &[RenewRequest]) -> Call {
+        let mut call = Call::new(&RENEW, requests.len(), requests.len() * 3);
+        for request in requests {
+            call.arg(self.lock(&request.key));
         }
+        for request in requests {
+            call.arg(proof(&request.owner).as_slice())
+                .arg(millis(request.ttl));
+        }
+        call
+    }
+
+    pub(super) fn adopt(&self, request: &AdoptRequest) -> Call {
+        let mut call = Call::new(&ADOPT, 1, 5);
+        call.arg(self.lock(&request.key));
+        call.arg(proof(&request.from).as_slice())
+            .arg(proof(&request.owner).as_slice());
+        call.arg(millis(request.ttl)).arg(&*request.holder);
+        call
     }
 
     pub(super) fn release(&self, request: &ReleaseRequest) -> Call {
-        let lock = self.lock(&request.key);
-        Call {
-            script: &RELEASE,
-            arguments: vec![
-                proof(&request.owner),
-                millis(request.keep),
-                millis(self.grace),
-                self.channel(channel_of(&lock)).into_bytes(),
-            ],
-            keys: self.keys(&request.key, &["lock", "fence", "waiters"]),
+        let mut call = Call::new(&RELEASE, 2, 5);
+        let channel = self.lock_and_waiters(&mut call, &request.key);
+        call.arg(proof(&request.owner).as_slice())
+            .arg(millis(request.keep));
+        call.arg(channel);
+        call
+    }
+
+    /// All of these, each of another key and with its own answer. Not for a cluster.
+    pub(super) fn many(&self, acquires: &[&AcquireRequest], releases: &[&ReleaseRequest]) -> Call {
+        let count = acquires.len() + releases.len();
+        let mut call = Call::new(&MANY, 2 * count + 1, 5 * count + 3);
+        for request in acquires {
+            self.lock_and_waiters(&mut call, &request.key);
         }
+        let channels: Vec<&[u8]> = releases
+            .iter()
+            .map(|request| self.lock_and_waiters(&mut call, &request.key))
+            .collect();
+        call.arg(self.counter.as_deref().unwrap_or_default());
+        call.arg(self.grace).arg(acquires.len());
+        for request in acquires {
+            call.arg(proof(&request.owner).as_slice())
+                .arg(millis(request.ttl));
+            call.arg(&*request.holder);
+        }
+        for (request, channel) in releases.iter().zip(channels) {
+            call.arg(proof(&request.owner).as_slice())
+                .arg(millis(request.keep));
+            call.arg(channel);
+        }
+        call
     }
 
     pub(super) fn force_release(&self, key: &StoredKey) -> Call {
-        let lock = self.lock(key);
-        Call {
-            script: &FORCE_RELEASE,
-            arguments: vec![
-                millis(self.grace),
-                self.channel(channel_of(&lock)).into_bytes(),
-            ],
-            keys: self.keys(key, &["lock", "fence", "waiters"]),
-        }
+        let mut call = Call::new(&FORCE_RELEASE, 2, 3);
+        let channel = self.lock_and_waiters(&mut call, key);
+        call.arg(channel);
+        call
     }
 
     pub(super) fn inspect(&self, key: &StoredKey) -> Call {
-        Call {
-            script: &INSPECT,
-            keys: vec![self.lock(key)],
-            arguments: Vec::new(),
-        }
+        let mut call = Call::new(&INSPECT, 1, 1);
+        call.arg(self.lock(key));
+        call
+    }
+
+    /// Names both, and says on which channel the release is told.
+    fn lock_and_waiters(&self, call: &mut Call, key: &StoredKey) -> &[u8] {
+        let mut name = self.lock(key);
+        let channel = self.channels.get(channel_of(&name) as usize);
+        call.arg(&name).arg(turned(&mut name, b"waiters"));
+        channel.map(Vec::as_slice).unwrap_or_default()
     }
 
     /// Makes a waiter known that only watches.
     pub(super) fn mark_waiter(&self, lock: &[u8]) -> Cmd {
-        let mut waiters = lock.strip_suffix(b"lock").unwrap_or(lock).to_vec();
-        waiters.extend_from_slice(b"waiters");
+        let mut name = lock.to_vec();
         let mut command = redis::cmd("SET");
         command
-            .arg(waiters)
+            .arg(turned(&mut name, b"waiters"))
             .arg("")
             .arg("PX")
             .arg(millis(WAITER_KNOWN));
@@ -215,15 +258,16 @@ impl Names {
 
     /// What holds the lock of `key`: also what a wake-up says.
     pub(super) fn lock(&self, key: &StoredKey) -> Vec<u8> {
-        let mut name = self.stem(key.as_bytes());
+        let mut name = self.named(key.as_bytes());
         name.extend_from_slice(b"}lock");
         name
     }
 
     /// The key that the lock of this name is for.
     pub(super) fn key_of(&self, lock: &[u8]) -> Option<StoredKey> {
-        let stem = self.stem(b"");
-        let text = lock.strip_prefix(stem.as_slice())?.strip_suffix(b"}lock")?;
+        let text = lock
+            .strip_prefix(self.stem.as_slice())?
+            .strip_suffix(b"}lock")?;
         let bytes: Vec<u8> = text
             .iter()
             .map(|&byte| if byte == 0 { b'}' } else { byte })
@@ -234,7 +278,7 @@ impl Names {
     /// A pattern for the names of the locks whose stored key begins with `prefix`, and of few others.
     pub(super) fn pattern(&self, prefix: &str) -> Vec<u8> {
         let mut pattern = Vec::new();
-        for byte in self.stem(prefix.as_bytes()) {
+        for byte in self.named(prefix.as_bytes()) {
             if matches!(byte, b'*' | b'?' | b'[' | b'\\') {
                 pattern.push(b'\\');
             }
@@ -245,20 +289,27 @@ impl Names {
     }
 
     pub(super) fn channel(&self, number: u32) -> String {
-        format!("{}:wake:{number}", self.prefix)
+        channel(&self.prefix, number)
     }
 
-    fn stem(&self, key: &[u8]) -> Vec<u8> {
-        let mut name = format!("{}:{{k", self.prefix).into_bytes();
+    fn named(&self, key: &[u8]) -> Vec<u8> {
+        let mut name = Vec::with_capacity(self.stem.len() + key.len() + b"}waiters".len());
+        name.extend_from_slice(&self.stem);
         name.extend(key.iter().map(|&byte| if byte == b'}' { 0 } else { byte }));
         name
     }
+}
 
-    fn keys(&self, key: &StoredKey, kinds: &[&str]) -> Vec<Vec<u8>> {
-        let stem = self.stem(key.as_bytes());
-        let named = |kind: &&str| [stem.as_slice(), b"}", kind.as_bytes()].concat();
-        kinds.iter().map(named).collect()
-    }
+fn channel(prefix: &str, number: u32) -> String {
+    format!("{prefix}:wake:{number}")
+}
+
+/// Turns the name of a lock, or of what else belongs to its key, into that of another `kind`.
+fn turned<'a>(name: &'a mut Vec<u8>, kind: &[u8]) -> &'a [u8] {
+    let stem = name.iter().rposition(|&byte| byte == b'}');
+    name.truncate(stem.map_or(0, |at| at + 1));
+    name.extend_from_slice(kind);
+    name
 }
 
 /// The channel on which the release of a lock is told: the same in every process.
@@ -270,13 +321,16 @@ pub(super) fn channel_of(lock: &[u8]) -> u32 {
 }
 
 /// How a lock begins that `owner` holds. One that is kept for nobody begins with another byte.
-fn proof(owner: &Owner) -> Vec<u8> {
-    [b"o", owner.as_bytes().as_slice()].concat()
+fn proof(owner: &Owner) -> [u8; 17] {
+    let mut proof = [b'o'; 17];
+    proof[1..].copy_from_slice(owner.as_bytes());
+    proof
 }
 
-/// Whole milliseconds, never fewer than asked for, as text.
-fn millis(time: Duration) -> Vec<u8> {
-    time.as_nanos().div_ceil(1_000_000).to_string().into_bytes()
+/// Whole milliseconds, never fewer than asked for.
+fn millis(time: Duration) -> u64 {
+    let begun = u64::from(time.subsec_nanos().div_ceil(1_000_000));
+    time.as_secs().saturating_mul(1000).saturating_add(begun)
 }
 
 #[cfg(test)]
@@ -284,7 +338,7 @@ mod tests {
     use super::*;
 
     fn names() -> Result<Names, Error> {
-        Names::new("verrou", Duration::from_secs(600))
+        Names::new("verrou", Duration::from_secs(600), false)
     }
 
     #[test]
@@ -311,15 +365,18 @@ mod tests {
 
     #[test]
     fn milliseconds_are_never_fewer() {
-        assert_eq!(millis(Duration::from_micros(10_001)), b"11");
-        assert_eq!(millis(Duration::ZERO), b"0");
+        assert_eq!(millis(Duration::from_micros(10_001)), 11);
+        assert_eq!(millis(Duration::ZERO), 0);
     }
 
     #[test]
     fn a_prefix_without_braces_is_taken() {
         for bad in ["", "a{b", "a}", "a b", "\u{e9}", &"p".repeat(65)] {
-            assert!(Names::new(bad, Duration::from_secs(1)).is_err(), "{bad}");
+            assert!(
+                Names::new(bad, Duration::from_secs(1), false).is_err(),
+                "{bad}"
+            );
         }
-        assert!(Names::new("verrou", Duration::ZERO).is_err());
+        assert!(Names::new("verrou", Duration::ZERO, false).is_err());
     }
 }

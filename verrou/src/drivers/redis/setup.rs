@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use redis::Value;
 
+use super::answers::acquired;
 use super::connections::{Connections, Link, NoLink, PATIENCE};
 use super::failure::{self, connect_error, failure, refused};
 use super::outlook::Outlook;
 use super::scripts::{self, Names};
 use crate::error::{ConnectKind, Error};
-use crate::store::{AcquireRequest, Owner, ReleaseRequest, StoredKey};
+use crate::store::{AcquireRequest, Acquired, Owner, ReleaseRequest, StoredKey};
 
 /// The oldest server whose commands the scripts get along with.
 const OLDEST: u32 = 6;
@@ -65,11 +66,11 @@ pub(super) struct Checked {
 /// Looks whether the server can keep locks, within `limit`.
 pub(super) async fn check(
     connections: &Connections,
-    prefix: &str,
+    names: &Names,
     allowed: Allowed,
     limit: Duration,
 ) -> Result<Checked, Error> {
-    match tokio::time::timeout(limit, checks(connections, prefix, allowed)).await {
+    match tokio::time::timeout(limit, checks(connections, names, allowed)).await {
         Ok(checked) => checked,
         Err(_) => Err(refused(
             ConnectKind::Unreachable,
@@ -80,7 +81,7 @@ pub(super) async fn check(
 
 async fn checks(
     connections: &Connections,
-    prefix: &str,
+    names: &Names,
     allowed: Allowed,
 ) -> Result<Checked, Error> {
     let link = match connections.checkout(PATIENCE).await {
@@ -105,7 +106,7 @@ async fn checks(
         }
     }
     if !warnings.contains(&RedisWarning::Replica) {
-        probe(&link, connections.is_cluster(), prefix).await?;
+        probe(&link, connections.is_cluster(), names).await?;
     }
     Ok(Checked {
         outlook: Outlook::new(&infos, &warnings),
@@ -128,7 +129,7 @@ async fn infos(link: &Link, clustered: bool) -> Result<Vec<String>, Error> {
             .collect();
     }
     let _ = clustered;
-    let answer = link.command(info).await;
+    let answer = link.command(&info).await;
     let answer = answer.map_err(|error| connect_error(&error))?;
     Ok(vec![text(answer).ok_or_else(no_redis)?])
 }
@@ -214,7 +215,7 @@ fn judge(info: &str, clustered: bool, allowed: Allowed) -> Result<Vec<RedisWarni
 }
 
 /// Loads the scripts, and takes and releases a key: so rights, memory and disk are known to do.
-async fn probe(link: &Link, clustered: bool, prefix: &str) -> Result<(), Error> {
+async fn probe(link: &Link, clustered: bool, names: &Names) -> Result<(), Error> {
     if !clustered {
         let load = |source: &str| {
             let mut command = redis::cmd("SCRIPT");
@@ -233,11 +234,10 @@ async fn probe(link: &Link, clustered: bool, prefix: &str) -> Result<(), Error> 
     })?;
     let name = u64::from_le_bytes(owner.as_bytes()[..8].try_into().unwrap_or_default());
     let key = StoredKey::new("", &format!("verrou-probe-{name:016x}"))?;
-    let names = Names::new(prefix, Duration::from_secs(1))?;
     let request = AcquireRequest::new(key.clone(), owner, Duration::from_secs(2));
     let taken = link.run(&names.acquire(&request)).await;
     let taken = taken.map_err(|error| failure::connect_error(&error))?;
-    if !matches!(&taken, Value::Array(answer) if answer.first() == Some(&Value::Int(1))) {
+    if !matches!(acquired(&taken), Ok(Acquired::Granted { .. })) {
         return Err(no_redis());
     }
     let released = link

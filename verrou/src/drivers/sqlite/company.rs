@@ -8,7 +8,7 @@ use sqlx::sqlite::SqliteRow;
 use super::connections::Checkout;
 use super::statements::{Now, PARTY};
 use super::{Inner, SqliteStore, column, reply};
-use crate::drivers::group::{Answer, Carrier, Errand};
+use crate::drivers::group::{Answer, Answers, Carrier, Errand};
 use crate::drivers::sql;
 use crate::store::{AcquireRequest, Acquired, ReleaseRequest, Reply, StoreError, StoredKey};
 
@@ -34,8 +34,9 @@ impl Carrier for SqliteStore {
         &self,
         mut connection: Checkout,
         errands: &[Errand],
-    ) -> Result<Vec<Answer>, StoreError> {
-        self.inner.carry(&mut connection, errands).await
+    ) -> Result<Answers, StoreError> {
+        let answers = self.inner.carry(&mut connection, errands).await?;
+        Ok(answers.into_iter().map(Ok).collect())
     }
 }
 

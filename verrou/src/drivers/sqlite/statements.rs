@@ -186,7 +186,7 @@ impl Statements {
 
     /// Takes keys and frees keys, each once; answers key and token of each that was taken or freed. At most [`PARTY`].
     ///
-    /// A release is a row whose token is 0, and says in `granted` how long its key stays taken.
+    /// A release is a row whose token is 0, and whose expiry says how long its key stays taken.
     pub(super) fn together(&self, errands: &[Errand], boot: &Arc<str>, now: Now) -> Query {
         let text = self
             .together
@@ -195,8 +195,7 @@ impl Statements {
             .map(|(_, text)| text.clone());
         let mut query =
             sqlx::query(text.unwrap_or_else(|| sql(together(&self.quoted, errands.len()))))
-                .bind(boot.to_string())
-                .bind(now.lease);
+                .bind(boot.to_string());
         for errand in errands {
             query = match errand {
                 Errand::Acquire(request) => query
@@ -211,8 +210,8 @@ impl Statements {
                     .bind(request.owner.as_bytes().to_vec())
                     .bind(String::new())
                     .bind(0_i64)
-                    .bind(until(request, now))
-                    .bind(0_i64),
+                    .bind(now.lease)
+                    .bind(until(request, now)),
             };
         }
         query
@@ -223,7 +222,7 @@ impl Statements {
         let mut query = sqlx::query(AssertSqlSafe(format!(
             "SELECT holder, token, boot, granted, expiry, key FROM {} WHERE key IN ({})",
             self.quoted,
-            places(1, padded(keys.len()))
+            places(padded(keys.len()))
         )));
         for key in keys {
             query = query.bind(bytes(key));
@@ -252,17 +251,12 @@ impl Statements {
             "UPDATE {} AS l SET expiry = max(l.expiry, r.expiry) \
              FROM (SELECT column1 AS key, column2 AS owner, max(column3) AS expiry \
              FROM (VALUES {}) GROUP BY 1, 2) AS r \
-             WHERE l.key = r.key AND l.owner = r.owner AND l.boot = ?1 AND l.expiry > ?2 \
+             WHERE l.key = r.key AND l.owner = r.owner AND l.boot = ? AND l.expiry > ? \
              RETURNING key, owner",
             self.quoted,
-            (0..size)
-                .map(|row| format!("(?{}, ?{}, ?{})", 3 * row + 3, 3 * row + 4, 3 * row + 5))
-                .collect::<Vec<_>>()
-                .join(", ")
+            rows(size, 3)
         );
-        let mut query = sqlx::query(AssertSqlSafe(text))
-            .bind(boot.to_string())
-            .bind(now.lease);
+        let mut query = sqlx::query(AssertSqlSafe(text));
         // Equal ones are grouped, so the last one fills up the batch.
         let last = requests.last();
         for request in requests
@@ -275,7 +269,7 @@ impl Statements {
                 .bind(request.owner.as_bytes().to_vec())
                 .bind(now.lease.saturating_add(micros(request.ttl)));
         }
-        query
+        query.bind(boot.to_string()).bind(now.lease)
     }
 
     pub(super) fn adopt(&self, request: &AdoptRequest, boot: &Arc<str>, now: Now) -> Query {
@@ -335,12 +329,9 @@ impl Statements {
     pub(super) fn held(&self, keys: &[StoredKey], boot: &Arc<str>, now: Now) -> Query {
         let size = padded(keys.len());
         let text = format!(
-            "SELECT key FROM {} WHERE boot = ?1 AND expiry > ?2 AND key IN ({})",
+            "SELECT key FROM {} WHERE boot = ? AND expiry > ? AND key IN ({})",
             self.quoted,
-            (0..size)
-                .map(|place| format!("?{}", place + 3))
-                .collect::<Vec<_>>()
-                .join(", ")
+            places(size)
         );
         let mut query = sqlx::query(AssertSqlSafe(text))
             .bind(boot.to_string())
@@ -413,16 +404,12 @@ pub(super) fn ddl(quoted: &str) -> String {
     )
 }
 
-/// `count` rows of six values; `?1` is the boot, `?2` the time.
+/// The statement that takes and frees `count` keys; its first parameter is the boot.
 fn together(t: &str, count: usize) -> String {
-    let rows = (0..count)
-        .map(|row| format!("({})", places(6 * row + 3, 6)))
-        .collect::<Vec<_>>()
-        .join(", ");
-    let live = "(l.boot = excluded.boot AND l.expiry > ?2)";
+    let live = "(l.boot = excluded.boot AND l.expiry > excluded.granted)";
     format!(
-        "INSERT INTO {t} AS l (key, owner, holder, token, boot, granted, expiry) \
-         SELECT column1, column2, column3, column4, ?1, column5, column6 FROM (VALUES {rows}) \
+        "INSERT INTO {t} AS l (boot, key, owner, holder, token, granted, expiry) \
+         SELECT ?, column1, column2, column3, column4, column5, column6 FROM (VALUES {}) \
          WHERE column1 IS NOT NULL AND (column4 > 0 OR EXISTS (SELECT 1 FROM {t} WHERE key = column1)) \
          ON CONFLICT (key) DO UPDATE SET \
          owner = CASE WHEN excluded.token = 0 THEN NULL ELSE excluded.owner END, \
@@ -430,21 +417,25 @@ fn together(t: &str, count: usize) -> String {
          holder = CASE WHEN {live} AND excluded.token > 0 THEN l.holder ELSE excluded.holder END, \
          token = CASE WHEN {live} THEN l.token ELSE max(l.token + 1, excluded.token) END, \
          granted = CASE WHEN {live} THEN l.granted ELSE excluded.granted END, \
-         expiry = CASE WHEN excluded.token = 0 THEN excluded.granted \
-         WHEN {live} THEN max(l.expiry, excluded.expiry) ELSE excluded.expiry END \
+         expiry = CASE WHEN {live} AND excluded.token > 0 THEN max(l.expiry, excluded.expiry) \
+         ELSE excluded.expiry END \
          WHERE CASE WHEN {live} THEN l.owner = excluded.owner \
          ELSE excluded.token > 0 AND l.token < {} END \
          RETURNING key, token",
+        rows(count, 6),
         i64::MAX
     )
 }
 
-/// `count` parameters from the one of this number.
-fn places(first: usize, count: usize) -> String {
-    (first..first + count)
-        .map(|place| format!("?{place}"))
-        .collect::<Vec<_>>()
-        .join(", ")
+/// `count` rows of `width` parameters.
+fn rows(count: usize, width: usize) -> String {
+    let row = format!("({})", places(width));
+    vec![row.as_str(); count].join(", ")
+}
+
+/// `count` parameters, without numbers: sqlx asks for the name of each, for which SQLite goes through all that have one.
+fn places(count: usize) -> String {
+    vec!["?"; count].join(", ")
 }
 
 /// Until when a released key stays taken; 0 is not at all.

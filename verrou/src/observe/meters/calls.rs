@@ -14,6 +14,7 @@ use crate::store::{
     Holding, InspectRequest, ListRequest, Page, PassRequest, Passed, ReleaseRequest, RenewRequest,
     Reply, StoreError, StoredKey, Watch,
 };
+use crate::token::FencingToken;
 
 /// `store`, with its calls counted under `name`.
 pub(crate) fn metered(name: &str, store: AnyStore) -> AnyStore {
@@ -120,6 +121,17 @@ impl DynStore for Metered {
                 Acquired::Held { .. } => "busy",
             })
         })
+    }
+
+    /// What is counted goes the usual way.
+    fn grant_now(&self, request: &AcquireRequest, now: Moment) -> Option<FencingToken> {
+        let nobody_listens = metrics::with_recorder(super::address_of).is_none();
+        nobody_listens.then(|| self.store.grant_now(request, now))?
+    }
+
+    fn release_now(&self, request: &ReleaseRequest, now: Moment) -> Option<Reply> {
+        let nobody_listens = metrics::with_recorder(super::address_of).is_none();
+        nobody_listens.then(|| self.store.release_now(request, now))?
     }
 
     fn renew_many(
