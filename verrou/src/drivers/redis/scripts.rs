@@ -170,7 +170,7 @@ impl Names {
     pub(super) fn renew(&self, requests: &[RenewRequest]) -> Call {
         let mut call = Call::new(&RENEW, requests.len(), requests.len() * 3);
         for request in requests {
-            call.arg(&self.lock(&request.key));
+            call.arg(self.lock(&request.key));
         }
         for request in requests {
             call.arg(proof(&request.owner).as_slice())
@@ -181,7 +181,7 @@ impl Names {
 
     pub(super) fn adopt(&self, request: &AdoptRequest) -> Call {
         let mut call = Call::new(&ADOPT, 1, 5);
-        call.arg(&self.lock(&request.key));
+        call.arg(self.lock(&request.key));
         call.arg(proof(&request.from).as_slice())
             .arg(proof(&request.owner).as_slice());
         call.arg(millis(request.ttl)).arg(&*request.holder);
@@ -232,7 +232,7 @@ impl Names {
 
     pub(super) fn inspect(&self, key: &StoredKey) -> Call {
         let mut call = Call::new(&INSPECT, 1, 1);
-        call.arg(&self.lock(key));
+        call.arg(self.lock(key));
         call
     }
 
