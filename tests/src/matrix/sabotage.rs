@@ -108,6 +108,9 @@ pub const BUGS: &[Bug] = &[
     Bug {
         name: "pass-to-nobody",
         what: "what was passed on to a waiter that has gone is forgotten",
-        cells: &[(Driver::Memory, Fault::Calm)],
+        cells: &[
+            (Driver::Redis, Fault::Deaf),
+            (Driver::Postgres, Fault::Deaf),
+        ],
     },
 ];
