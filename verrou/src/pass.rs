@@ -12,7 +12,6 @@ use crate::error::Outcome;
 use crate::hold::{Grant, Hold, Loss};
 use crate::keeper::{self, Unclaimed};
 use crate::options::Terms;
-use crate::sabotage::Bug;
 use crate::store::{Owner, PassRequest, Passed, Reply, StoreError};
 use crate::token::FencingToken;
 use crate::turnstile::{Heir, Leaving, Visit};
@@ -188,9 +187,7 @@ impl Given {
 
 impl Drop for Given {
     fn drop(&mut self) {
-        if let Some(claim) = self.0.take()
-            && !Bug::PassToNobody.is_loose()
-        {
+        if let Some(claim) = self.0.take() {
             keeper::release_unclaimed(claim.unclaimed, Some(claim.leaving));
         }
     }

@@ -45,8 +45,6 @@ pub(crate) enum Bug {
     UnknownAsGranted,
     /// The store is told a longer lease than the caller wants (G4).
     LeaseTooLong,
-    /// What was passed on to a waiter that has gone is forgotten.
-    PassToNobody,
 }
 
 impl Bug {
@@ -69,7 +67,6 @@ impl Bug {
             Self::HintNeeded => "hint-needed",
             Self::UnknownAsGranted => "unknown-as-granted",
             Self::LeaseTooLong => "lease-too-long",
-            Self::PassToNobody => "pass-to-nobody",
         }
     }
 

@@ -105,12 +105,4 @@ pub const BUGS: &[Bug] = &[
         what: "the store is told a longer lease than was asked for",
         cells: &[(Driver::Redis, Fault::KillHolder)],
     },
-    Bug {
-        name: "pass-to-nobody",
-        what: "what was passed on to a waiter that has gone is forgotten",
-        cells: &[
-            (Driver::Redis, Fault::Deaf),
-            (Driver::Postgres, Fault::Deaf),
-        ],
-    },
 ];

@@ -20,7 +20,7 @@ const SPAN: Duration = Duration::from_millis(30);
 /// How long the key is left to those elsewhere, or two calls if that is longer.
 const REST: Duration = Duration::from_micros(1500);
 /// How often a process rests that has heard of nobody elsewhere: they may be too slow to be noticed.
-const REST_EVERY: Duration = Duration::from_millis(200);
+const REST_EVERY: Duration = Duration::from_millis(50);
 /// How long it is known that somebody elsewhere wants the key.
 const KNOWN: Duration = Duration::from_secs(1);
 /// A waiter is polled once a second; one that was not for this long is kept without being polled.
