@@ -81,12 +81,17 @@ pub(crate) fn watch(hold: &Arc<Hold>, granted: Moment) {
         .next_look()
         .is_some_and(|look| look < granted.after(2 * PROBATION));
     if soon || hold.is_booked() {
-        let mut keeper = Keeper::lock();
-        keeper.book(hold);
-        Keeper::ensure_running(keeper);
+        enter(hold);
     } else if !hold.registered.expects_keeper.load(Ordering::Acquire) {
         invite(&hold.registered);
     }
+}
+
+/// Enters the lease of `hold` in the book at once, unless it is over.
+pub(crate) fn enter(hold: &Arc<Hold>) {
+    let mut keeper = Keeper::lock();
+    keeper.book(hold);
+    Keeper::ensure_running(keeper);
 }
 
 /// Looks after it no more. Its lease has ended, or the keeper will find it anew.
@@ -592,6 +597,25 @@ mod tests {
     use super::*;
     use crate::drivers::MemoryStore;
     use crate::{Error, LockFactory};
+
+    #[tokio::test]
+    async fn a_lease_whose_place_another_takes_is_looked_after_all_the_same() -> Result<(), Error> {
+        let store = MemoryStore::new();
+        let (locks, elsewhere) = (LockFactory::new(store.clone()), LockFactory::new(store));
+        let lock = locks.create_lock("k").ttl(Duration::from_secs(60));
+        let robbed = lock.acquire().await?;
+        let hold = locks.registered.turnstile.holders().pop();
+        lock.force_release().await?;
+        let text = elsewhere
+            .create_lock("k")
+            .acquire()
+            .await?
+            .into_serialized()?;
+        let heir = locks.restore_lock(&text).await?;
+        assert!(hold.is_some_and(|hold| hold.is_booked()));
+        drop(robbed);
+        heir.release().await
+    }
 
     #[tokio::test]
     async fn a_lease_is_entered_in_the_book_once_it_has_lasted_and_leaves_it_with_its_guard()

@@ -22,6 +22,7 @@ use self::line::{Asking, Line};
 use crate::clock::Moment;
 use crate::error::Error;
 use crate::hold::Hold;
+use crate::keeper;
 use crate::key::{Hashed, StoredKey};
 use crate::pass::Given;
 use crate::reentry::Chain;
@@ -167,7 +168,7 @@ impl Turnstile {
     pub(crate) fn enter_alone(&self, key: &StoredKey) -> Result<Option<Visit>, Error> {
         let part = self.part(key);
         let mut gates = part.gates();
-        if part.closed.load(Ordering::Acquire) {
+        if part.is_closed() {
             return Err(Error::ShutDown);
         }
         if gates.contains(key) {
@@ -323,6 +324,7 @@ impl Visit {
     /// `hold` has the key from now on.
     pub(crate) fn occupy(&self, hold: &Arc<Hold>) {
         let mut queue = self.gate.queue();
+        let before = queue.holder();
         queue.occupant = Some(Occupant::Holder {
             hold: Arc::downgrade(hold),
             id: hold.id,
@@ -331,6 +333,10 @@ impl Visit {
         let line = queue.line.as_mut();
         let wakers = line.map_or_else(Vec::new, |line| std::mem::take(&mut line.bystanders));
         drop(queue);
+        if let Some(before) = before {
+            // The keeper would not find it here any more.
+            keeper::enter(&before);
+        }
         wake(wakers);
     }
 
@@ -484,7 +490,7 @@ impl Ticket<'_> {
         }
     }
 
-    /// This waiter asks the store at `now`, and has its answer by `until`.
+    /// This waiter asks the store, and has its answer by `until`.
     pub(crate) fn asks(&self, until: Moment) -> Asked<'_> {
         let mut queue = self.visit.gate.queue();
         let line = queue.line();
