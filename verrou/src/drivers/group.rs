@@ -8,8 +8,6 @@
 //! A statement for many that fails is no answer for any of them: each goes again by itself, with the owner that it had, as
 //! long as its caller waits.
 
-#![allow(dead_code, reason = "until each driver uses it")]
-
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -300,7 +298,7 @@ impl Runner {
                 let key = member.errand.key();
                 if party.len() >= most || party.contains_key(key) {
                     rest.push(member);
-                } else if member.errand.sent().claim() {
+                } else if !member.reply.is_closed() && member.errand.sent().claim() {
                     party.insert(key.clone(), member);
                 } else {
                     gone.push(member);
