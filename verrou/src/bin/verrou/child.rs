@@ -37,7 +37,9 @@ impl Child {
         if leads_group {
             starting.process_group(0);
         }
-        let started = tokio::process::Command::from(starting).spawn();
+        let mut starting = tokio::process::Command::from(starting);
+        // However this program goes on: the command does not outlive what attends it.
+        let started = starting.kill_on_drop(true).spawn();
         let child = started.map_err(|error| not_started(command, &error))?;
         let pid = child
             .id()
