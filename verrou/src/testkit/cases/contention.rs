@@ -88,22 +88,38 @@ pub(crate) async fn sixteen_tasks_never_hold_a_key_together(bench: &Bench) {
     }
 }
 
-/// Sixteen tasks ask at once; gives the tokens of those that were granted.
-async fn ask_at_once(stores: &[Client], key: &StoredKey) -> Vec<FencingToken> {
+/// Sixteen tasks do this at once, each through one of `stores`.
+async fn at_once<T: Send + 'static, F: Future<Output = T> + Send + 'static>(
+    stores: &[Client],
+    ask: impl Fn(Client) -> F,
+) -> Vec<T> {
     let start = Arc::new(Barrier::new(TASKS));
     let mut tasks = JoinSet::new();
     for number in 0..TASKS {
-        let (store, key) = (stores[number % stores.len()].clone(), key.clone());
-        let start = Arc::clone(&start);
+        let (start, asked) = (
+            Arc::clone(&start),
+            ask(stores[number % stores.len()].clone()),
+        );
         tasks.spawn(async move {
             start.wait().await;
+            asked.await
+        });
+    }
+    all(tasks).await
+}
+
+/// Sixteen tasks ask at once; gives the tokens of those that were granted.
+async fn ask_at_once(stores: &[Client], key: &StoredKey) -> Vec<FencingToken> {
+    let asked = at_once(stores, |store| {
+        let key = key.clone();
+        async move {
             match store.acquire(&key, owner(), LONG).await {
                 Acquired::Granted { token } => Some(token),
                 Acquired::Held { .. } => None,
             }
-        });
-    }
-    all(tasks).await.into_iter().flatten().collect()
+        }
+    });
+    asked.await.into_iter().flatten().collect()
 }
 
 pub(crate) async fn one_of_sixteen_is_granted_a_free_key(bench: &Bench) {
@@ -145,21 +161,17 @@ pub(crate) async fn one_of_sixteen_adopts_a_lease(bench: &Bench) {
     let stores = two_stores(bench).await;
     let (key, giver) = (bench.key("k"), owner());
     let token = stores[0].grant(&key, giver, LONG).await;
-    let start = Arc::new(Barrier::new(TASKS));
-    let mut tasks = JoinSet::new();
-    for number in 0..TASKS {
-        let (store, key) = (stores[number % stores.len()].clone(), key.clone());
-        let start = Arc::clone(&start);
-        tasks.spawn(async move {
-            start.wait().await;
+    let adopted = at_once(&stores, |store| {
+        let key = key.clone();
+        async move {
             let heir = owner();
             match store.adopt(&key, giver, heir, LONG).await {
                 Adopted::Adopted { token } => Some((heir, token)),
                 Adopted::NotHeld => None,
             }
-        });
-    }
-    let heirs: Vec<_> = all(tasks).await.into_iter().flatten().collect();
+        }
+    });
+    let heirs: Vec<_> = adopted.await.into_iter().flatten().collect();
     let [(heir, kept)] = heirs[..] else {
         panic!(
             "of all who adopt a lease at once exactly one has it, but {} had",
@@ -178,21 +190,17 @@ pub(crate) async fn one_of_sixteen_is_passed_a_key(bench: &Bench) {
     let stores = two_stores(bench).await;
     let (key, giver) = (bench.key("k"), owner());
     let before = stores[0].grant(&key, giver, LONG).await;
-    let start = Arc::new(Barrier::new(TASKS));
-    let mut tasks = JoinSet::new();
-    for number in 0..TASKS {
-        let (store, key) = (stores[number % stores.len()].clone(), key.clone());
-        let start = Arc::clone(&start);
-        tasks.spawn(async move {
-            start.wait().await;
+    let passed = at_once(&stores, |store| {
+        let key = key.clone();
+        async move {
             let next = owner();
             match store.pass(&key, giver, next, LONG).await? {
                 Passed::Granted { token } => Some(Some((next, token))),
                 Passed::NotHeld => Some(None),
             }
-        });
-    }
-    let Some(passed) = all(tasks).await.into_iter().collect::<Option<Vec<_>>>() else {
+        }
+    });
+    let Some(passed) = passed.await.into_iter().collect::<Option<Vec<_>>>() else {
         return;
     };
     let passed: Vec<_> = passed.into_iter().flatten().collect();
@@ -213,17 +221,11 @@ pub(crate) async fn one_of_sixteen_is_passed_a_key(bench: &Bench) {
 pub(crate) async fn repeated_acquires_of_one_owner_agree_on_the_token(bench: &Bench) {
     let stores = two_stores(bench).await;
     let (key, holder) = (bench.key("k"), owner());
-    let start = Arc::new(Barrier::new(TASKS));
-    let mut tasks = JoinSet::new();
-    for number in 0..TASKS {
-        let (store, key) = (stores[number % stores.len()].clone(), key.clone());
-        let start = Arc::clone(&start);
-        tasks.spawn(async move {
-            start.wait().await;
-            store.grant(&key, holder, LONG).await
-        });
-    }
-    let tokens: BTreeSet<_> = all(tasks).await.into_iter().collect();
+    let granted = at_once(&stores, |store| {
+        let key = key.clone();
+        async move { store.grant(&key, holder, LONG).await }
+    });
+    let tokens: BTreeSet<_> = granted.await.into_iter().collect();
     assert_eq!(
         tokens.len(),
         1,
